@@ -1,0 +1,39 @@
+# Two commands matter: `make demo` (the whole way on synthetic X-rays) and `make test`.
+# VENV=path puts the environment elsewhere; PYTHON=python3.12 builds it with another interpreter.
+VENV ?= .venv
+PYTHON ?= python3
+DEMO ?= demo
+BIN := $(VENV)/bin
+# DALI exists for Linux alone; elsewhere the package works on OpenCV.
+EXTRAS := $(if $(filter Linux,$(shell uname -s)),dev$(comma)cuda13,dev)
+comma := ,
+
+.PHONY: setup demo test lint format clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@
+
+demo: setup
+	$(BIN)/cxrfast-shard phantom $(DEMO)/release --datasets chexpert
+	$(BIN)/cxrfast-shard doctor chexpert $(DEMO)/release
+	$(BIN)/cxrfast-shard pack chexpert $(DEMO)/release --out $(DEMO)/shards/chexpert
+	$(BIN)/cxrfast-train --config demo.yaml --shards $(DEMO)/shards --run $(DEMO)/run
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(DEMO)
