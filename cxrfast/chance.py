@@ -5,7 +5,8 @@ A generator hands out numbers in sequence, so what an image gets depends on who 
 with any version of NumPy (whose streams are not promised to stay). It costs about 0.2 microseconds a draw, vectorised;
 a drawn `default_rng([...])` a sample costs 25 to 80.
 
-The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
+The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
+OOPSLA 2014).
 """
 
 from collections.abc import Iterable
@@ -35,8 +36,8 @@ def hash_keys(keys: Iterable[str]) -> UInt64Array:
 def counter_hash(*parts: Part) -> UInt64Array:
     """Hash parts in their order into uniform 64-bit words.
 
-    Parts are whole numbers, texts (a purpose, such as "order") or integer arrays; arrays broadcast against each other and
-    the result has their common shape (0-d where no part is an array). Negative numbers count modulo 2**64.
+    Parts are whole numbers, texts (a purpose, such as "order") or integer arrays; arrays broadcast against each other
+    and the result has their common shape (0-d where no part is an array). Negative numbers count modulo 2**64.
     """
     with np.errstate(over="ignore"):
         state = np.asarray(_GOLDEN)
@@ -59,8 +60,8 @@ def integers(bound: int, *parts: Part) -> npt.NDArray[np.int64]:
 def permutation(size: int, *parts: int | str) -> npt.NDArray[np.int64]:
     """Return a permutation of range(size): int64 (size,).
 
-    The index rides in the low bits of its hash, so that one sort of plain words gives the order, and equal hashes fall in
-    a defined order on every machine.
+    The index rides in the low bits of its hash, so that one sort of plain words gives the order, and equal hashes fall
+    in a defined order on every machine.
     """
     index = np.arange(size, dtype=np.uint64)
     low_bits = np.uint64((1 << max(size - 1, 0).bit_length()) - 1)

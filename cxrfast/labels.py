@@ -1,9 +1,9 @@
 """What the six sets call their classes, what a task asks for, and how uncertain and blank labels count.
 
-Shards keep labels as released: 1, 0, -1 (uncertain) or NaN, in columns `label.<Name>` of the set's own spelling. Only here,
-at train time, do they become targets. Two kinds of NaN must not be mixed up: *blank* (the set annotates the class, this row
-has no entry) is decided by a policy; *unknown* (the set does not annotate the class at all) stays NaN and is masked in
-every loss and metric, since it is never known to be 0.
+Shards keep labels as released: 1, 0, -1 (uncertain) or NaN, in columns `label.<Name>` of the set's own spelling. Only
+here, at train time, do they become targets. Two kinds of NaN must not be mixed up: *blank* (the set annotates the
+class, this row has no entry) is decided by a policy; *unknown* (the set does not annotate the class at all) stays NaN
+and is masked in every loss and metric, since it is never known to be 0.
 """
 
 from collections.abc import Mapping
@@ -58,8 +58,8 @@ Policy = str | Mapping[str, str]
 class Task:
     """What a classifier is asked: its targets, and which rows count.
 
-    `among`: keep only rows with a positive among these classes (empty: keep all). `other`: the classes behind the target
-    "Other", which is 1 where any of them is positive.
+    `among`: keep only rows with a positive among these classes (empty: keep all). `other`: the classes behind the
+    target "Other", which is 1 where any of them is positive.
     """
 
     name: str
@@ -107,8 +107,8 @@ def make_targets(
     """Turn raw labels into targets.
 
     `table`: a row an image, with `dataset` and `label.*` columns (n rows). `annotated`: for each data set the spellings
-    that it annotates. `uncertain`, `blank`: what -1 and blank become (`ones`, `zeros`, or `ignore` for masked), one word
-    for all classes or a mapping from class to word, others then taking the study's `ones` and `zeros`.
+    that it annotates. `uncertain`, `blank`: what -1 and blank become (`ones`, `zeros`, or `ignore` for masked), one
+    word for all classes or a mapping from class to word, others then taking the study's `ones` and `zeros`.
 
     Returns which rows the task keeps, bool (n,), and the targets of every row, float32 (n, C), NaN where masked.
     Raises LabelError where no row's set annotates a target, or a policy is unknown.
