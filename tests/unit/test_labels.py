@@ -1,0 +1,109 @@
+"""From labels as released to targets: policies, synonyms, unknown against blank, and the two CheXpert tasks."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrfast import labels
+from cxrfast.errors import LabelError
+
+BECOMES = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}
+
+
+def chexpert(**columns: list[float]) -> pd.DataFrame:
+    """Return CheXpert rows in which every class is blank but those given (underscores stand for spaces)."""
+    rows = len(next(iter(columns.values())))
+    table = pd.DataFrame({"dataset": ["chexpert"] * rows})
+    for name in labels.CHEXPERT:
+        table[labels.PREFIX + name] = np.full(rows, np.nan, dtype=np.float32)
+    for name, values in columns.items():
+        table[labels.PREFIX + name.replace("_", " ")] = np.array(values, dtype=np.float32)
+    return table
+
+
+def targets(table: pd.DataFrame, task: str | labels.Task, **policy: object) -> tuple[np.ndarray, np.ndarray]:
+    annotated = {name: labels.VOCABULARIES[name] for name in pd.unique(table["dataset"])}
+    return labels.make_targets(table, labels.find_task(task), annotated=annotated, **policy)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("uncertain", "blank"), list(itertools.product(labels.POLICIES, repeat=2)))
+def test_policies_decide_uncertain_and_blank_alone(uncertain: str, blank: str) -> None:
+    """1 and 0 stay; -1 follows `uncertain`, blank follows `blank`, each of three words."""
+    table = chexpert(Edema=[1, 0, -1, np.nan])
+    _, values = targets(table, "chexpert14", uncertain=uncertain, blank=blank)
+    expected = [1, 0, BECOMES[uncertain], BECOMES[blank]]
+    np.testing.assert_array_equal(values[:, labels.CHEXPERT.index("Edema")], np.array(expected, dtype=np.float32))
+
+
+def test_a_policy_may_differ_by_class() -> None:
+    """A mapping decides the classes that it names; the others follow the study (uncertain is 1, blank is 0)."""
+    table = chexpert(Edema=[-1], Fracture=[-1])
+    _, values = targets(table, "chexpert14", uncertain={"Edema": "zeros"})
+    assert values[0, labels.CHEXPERT.index("Edema")] == 0
+    assert values[0, labels.CHEXPERT.index("Fracture")] == 1
+
+
+def test_unknown_is_never_zero() -> None:
+    """A class that a row's set does not annotate stays NaN under every policy, beside a set that annotates it."""
+    table = pd.concat([chexpert(Pneumonia=[1]), kermany([1])], ignore_index=True)
+    for blank in labels.POLICIES:
+        _, values = targets(table, "chexpert14", blank=blank)
+        assert np.isnan(values[1, labels.CHEXPERT.index("Edema")])
+        assert values[1, labels.CHEXPERT.index("Pneumonia")] == 1
+
+
+def kermany(pneumonia: list[float]) -> pd.DataFrame:
+    table = pd.DataFrame({"dataset": ["kermany"] * len(pneumonia)})
+    table["label.PNEUMONIA"] = np.array(pneumonia, dtype=np.float32)
+    table["label.NORMAL"] = 1 - table["label.PNEUMONIA"]
+    table["label.bacteria"] = table["label.virus"] = np.float32(np.nan)
+    return table
+
+
+def test_synonyms_name_one_class() -> None:
+    """Kermany's PNEUMONIA is CheXpert's Pneumonia, its NORMAL is No Finding."""
+    _, values = targets(kermany([1, 0]), "pneumonia")
+    assert values[:, 0].tolist() == [1, 0]
+    assert labels.class_of("NORMAL") == "No Finding"
+    assert labels.class_of("Hernia") == "Hernia"
+
+
+def test_rare_keeps_rows_with_a_rare_positive() -> None:
+    """CheXpert-Rare keeps rows with a positive among its six; Other is any positive among the remaining eight."""
+    table = chexpert(
+        Lung_Lesion=[1, np.nan, -1, np.nan],
+        Pleural_Other=[1, 1, 0, np.nan],
+        No_Finding=[np.nan, np.nan, np.nan, 1],
+    )
+    keep, values = targets(table, "chexpert-rare")
+    assert keep.tolist() == [True, False, True, True]
+    assert values[:, -1].tolist() == [1, 1, 0, 0]
+    keep, _ = targets(table, "chexpert-rare", uncertain="zeros")
+    assert keep.tolist() == [True, False, False, True]
+
+
+def test_rare_has_the_six_and_other() -> None:
+    """The rare task has seven targets; its six and the eight behind Other are CheXpert's fourteen."""
+    task = labels.find_task("chexpert-rare")
+    assert len(task.targets) == 7
+    assert sorted((*task.among, *task.other)) == sorted(labels.CHEXPERT)
+
+
+def test_mistakes_are_named() -> None:
+    """An unknown task, an unknown policy and a target that no set annotates are each refused in words."""
+    with pytest.raises(LabelError, match="chexpert14"):
+        labels.find_task("chexpert15")
+    with pytest.raises(LabelError, match="ignore"):
+        targets(chexpert(Edema=[1]), "chexpert14", blank="maybe")
+    with pytest.raises(LabelError, match="annotates 'Edema'"):
+        targets(kermany([1]), labels.Task("edema", ("Edema",)))
+
+
+def test_no_rows_give_no_targets() -> None:
+    """An empty table has targets of shape (0, C)."""
+    table = chexpert(Edema=[1]).iloc[:0]
+    keep, values = labels.make_targets(table, labels.find_task("chexpert14"), annotated={"chexpert": labels.CHEXPERT})
+    assert keep.shape == (0,)
+    assert values.shape == (0, 14)
