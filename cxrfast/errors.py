@@ -37,6 +37,10 @@ class QueryError(CxrfastError):
     """A `select` expression is malformed, names an unknown column, or tries more than comparing."""
 
 
+class SplitError(CxrfastError):
+    """A split was asked for that its fraction, seed or sizes do not allow."""
+
+
 class LabelError(CxrfastError):
     """A task, target or label policy does not fit the data."""
 
@@ -63,6 +67,10 @@ class ConfigError(CxrfastError):
 
 class TrainingError(CxrfastError):
     """Training cannot go on, such as on a loss that is not a number; names the step and the samples."""
+
+
+class EvaluationError(CxrfastError):
+    """Scores and labels do not fit each other, or ask for a statistic that they cannot give; names class and row."""
 
 
 class RunMismatch(CxrfastError):
