@@ -80,7 +80,7 @@ def readable_json(document: object) -> bytes:
 
 
 def index_line(sample: StoredSample, sample_offset: int) -> str:
-    """Return a sample's line of the DALI index, `ext offset size name` a member; `sample_offset`: its place in the tar."""
+    """Return a sample's line of the DALI index, `ext offset size name` a member, for a sample at `sample_offset`."""
     members = (
         (sample.extension, sample.payload_offset, sample.payload_nbytes),
         (DOCUMENT_EXTENSION, sample.document_offset, sample.document_nbytes),

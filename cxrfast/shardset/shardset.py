@@ -1,0 +1,254 @@
+"""Packed images as one table: every choice of rows, targets and split is a new, small view over the same files.
+
+All rows of all folders are held in memory (about 200 bytes an image), so that a query costs milliseconds and a split
+sees every patient; in return nothing of a tar is read before a loader asks for it, and a set of 20 million images
+would need a machine with 4 GB to spare. A `ShardSet` is never changed: each method gives another one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxrfast.errors import LabelError, ShardSetError
+from cxrfast.labels import PREFIX, Policy, Task, find_task, make_targets
+from cxrfast.shardset import format as layout
+from cxrfast.shardset import manifest, query
+from cxrfast.shardset.split import patient_split
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSet:
+    """Rows of one or several packed folders, with targets once a task was chosen.
+
+    `table`: a row an image, RangeIndex: the manifest's columns and `shardset`, the row's index into `folders`.
+    `names`: the data set's name of each folder. `annotated`: for each data set the classes that it annotates, in its
+    own spelling. `labels`: float32 (n, C), NaN where masked, columns in the order of `targets`; (n, 0) without a task.
+    """
+
+    table: pd.DataFrame
+    folders: tuple[Path, ...]
+    names: tuple[str, ...]
+    annotated: dict[str, tuple[str, ...]]
+    targets: tuple[str, ...]
+    labels: Floats
+
+    @classmethod
+    def open(cls, *folders: str | Path) -> "ShardSet":
+        """Open packed folders as one set, reading manifests and file sizes only.
+
+        Raises ShardSetError where a folder is not a finished shard set of this format, a tar is absent or of another
+        size than recorded, or two folders hold the same key.
+        """
+        if not folders:
+            raise ShardSetError("no shard set was named; give at least one packed folder")
+        paths = tuple(Path(folder).absolute() for folder in folders)
+        commits = [_read_commit(path) for path in paths]
+        for path, commit in zip(paths, commits, strict=True):
+            _check_tars(path, commit)
+        table = _joined([_read_table(path) for path in paths])
+        _check_keys(table, paths)
+        annotated: dict[str, tuple[str, ...]] = {}
+        for commit in commits:
+            seen = (*annotated.get(commit["name"], ()), *commit["labels"])
+            annotated[commit["name"]] = tuple(dict.fromkeys(seen))
+        names = tuple(str(commit["name"]) for commit in commits)
+        return cls(table, paths, names, annotated, (), np.zeros((len(table), 0), dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        targets = f", {len(self.targets)} targets" if self.targets else ""
+        return f"ShardSet({', '.join(self.names)}: {len(self):,} images{targets})"
+
+    def tar_path(self, shardset: int, shard: int) -> Path:
+        """Return the tar of a row's `shardset` and `shard`."""
+        return self.folders[shardset] / layout.tar_name(self.names[shardset], shard)
+
+    def rows(self, indices: npt.ArrayLike) -> "ShardSet":
+        """Return the rows of a bool mask (n,) or of integer positions, in the order given."""
+        chosen = np.asarray(indices)
+        if chosen.size == 0 and chosen.dtype != np.bool_:
+            chosen = chosen.astype(np.int64)
+        table = self.table.iloc[chosen].reset_index(drop=True)
+        return replace(self, table=table, labels=self.labels[chosen])
+
+    def select(self, expression: str) -> "ShardSet":
+        """Return the rows for which the expression holds; QueryError where it is malformed or names no column."""
+        return self.rows(query.mask(expression, self.table))
+
+    def task(self, task: str | Task, *, uncertain: Policy = "ones", blank: Policy = "zeros") -> "ShardSet":
+        """Return the rows that a task keeps, with its targets; `labels.make_targets` says what the policies mean."""
+        chosen = find_task(task)
+        keep, labels = make_targets(self.table, chosen, annotated=self.annotated, uncertain=uncertain, blank=blank)
+        return replace(self, targets=chosen.targets, labels=labels).rows(keep)
+
+    def split(self, *, fraction: float, seed: int, by: str = "patient") -> tuple["ShardSet", "ShardSet"]:
+        """Return two parts, `fraction` of the images in the first, with each target's share kept in both.
+
+        `by="patient"` keeps each patient on one side (patients of two data sets are never one, and an image without a
+        patient counts as its own); `by="image"` splits images regardless.
+        """
+        patients = self.table["dataset"] + "/" + self.table["patient"]
+        first = patient_split(
+            patients.to_numpy(dtype=object),
+            self.labels,
+            fraction=fraction,
+            seed=seed,
+            by=by,
+        )
+        return self.rows(first), self.rows(~first)
+
+    def with_labels(self, csv: str | Path) -> "ShardSet":
+        """Return the rows that a csv names in its column `key`, its other columns as raw labels (1, 0, -1, empty).
+
+        A column `Edema` or `label.Edema` becomes `label.Edema` and takes the place of one of that name. Rows that the
+        csv does not name are left out: a label that nobody gave must not come to count as negative. Call `task` next.
+        """
+        given = _read_labels(Path(csv))
+        place = given.index.get_indexer(pd.Index(self.table["key"]))
+        if not (place >= 0).any():
+            raise LabelError(f"none of the {len(given):,} keys of {csv} is among these {len(self):,} images")
+        kept = self.rows(place >= 0)
+        values = given.iloc[place[place >= 0]].reset_index(drop=True)
+        table = pd.concat([kept.table.drop(columns=values.columns, errors="ignore"), values], axis=1)
+        added = tuple(str(column).removeprefix(PREFIX) for column in values.columns)
+        annotated = {name: tuple(dict.fromkeys((*old, *added))) for name, old in self.annotated.items()}
+        labels = np.zeros((len(table), 0), dtype=np.float32)
+        return replace(kept, table=table, annotated=annotated, targets=(), labels=labels)
+
+    def fingerprint(self) -> str:
+        """Return a hash (32 hex digits) of keys, payloads, targets and labels in row order: all a loader can see."""
+        digest = sha256("\n".join((*self.table["key"], "", *self.targets)).encode())
+        digest.update(self.table["crc32"].to_numpy(dtype="<u4").tobytes())
+        labels = np.where(np.isnan(self.labels), np.float32(np.nan), self.labels)
+        digest.update(labels.astype("<f4").tobytes())
+        return digest.hexdigest()[:32]
+
+    def webdataset(self, *, decode: bool = True) -> Any:  # noqa: ANN401 - webdataset has no types
+        """Return a plain webdataset pipeline over these rows, in stored order.
+
+        It yields dicts with `__key__`, `json` (a dict) and the image under its extension (`jpg`, `png` or `npy`) as
+        uint8 (height, width); bytes instead where `decode` is false. Other members of a tar are never looked at.
+        """
+        import webdataset as wds  # it imports torch, which opening a set does without
+
+        places = sorted(set(zip(self.table["shardset"], self.table["shard"], strict=True)))
+        tars = [str(self.tar_path(*place)) for place in places]
+        known = frozenset(self.table["key"])
+        pipeline = wds.WebDataset(tars, shardshuffle=False, empty_check=False, select_files=_is_ours)
+        pipeline = pipeline.select(partial(_is_known, known=known))
+        return pipeline.decode("l8") if decode else pipeline
+
+
+def _is_ours(name: str) -> bool:
+    return name.rpartition(".")[2] in (*layout.EXTENSIONS.values(), layout.DOCUMENT_EXTENSION)
+
+
+def _is_known(sample: dict[str, Any], *, known: frozenset[str]) -> bool:
+    return sample["__key__"] in known
+
+
+def _read_commit(folder: Path) -> dict[str, Any]:
+    path = folder / layout.COMMIT_FILE
+    if not path.is_file():
+        raise ShardSetError(_why_not(folder))
+    try:
+        commit = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ShardSetError(f"{path} is damaged ({error}); pack again into an empty folder") from error
+    found = (commit.get("format"), commit.get("version")) if isinstance(commit, dict) else (None, None)
+    if found != (layout.FORMAT_NAME, layout.FORMAT_VERSION):
+        wanted = f"{layout.FORMAT_NAME} version {layout.FORMAT_VERSION}"
+        raise ShardSetError(
+            f"{path} is of format {found[0]} version {found[1]}; this cxrfast reads {wanted}: pack again"
+        )
+    return dict(commit)
+
+
+def _why_not(folder: Path) -> str:
+    if not folder.exists():
+        return f"there is no folder {folder}; pack one with `cxrfast-shard pack DATASET SRC --out {folder}`"
+    if (folder / layout.PLAN_FILE).exists():
+        return (
+            f"{folder} is not packed to the end ({layout.COMMIT_FILE} is missing); run its pack command again to resume"
+        )
+    inside = [path.parent.name for path in sorted(folder.glob(f"*/{layout.COMMIT_FILE}"))]
+    hint = f"; did you mean its folders {', '.join(inside)}?" if inside else ""
+    return f"{folder} is not a shard set: it has no {layout.COMMIT_FILE}{hint}"
+
+
+def _check_tars(folder: Path, commit: dict[str, Any]) -> None:
+    """Refuse a tar that is absent or of another size; contents are for `cxrfast-shard verify`."""
+    for name, recorded in commit["files"].items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ShardSetError(
+                f"{path}, listed in {layout.COMMIT_FILE}: {error.strerror}; copy it again or repack"
+            ) from error
+        if size != recorded["size"]:
+            raise ShardSetError(
+                f"{path} has {size:,} bytes where {recorded['size']:,} are recorded; copy it again or repack"
+            )
+
+
+def _read_table(folder: Path) -> pd.DataFrame:
+    try:
+        return manifest.read_manifest(folder / layout.MANIFEST_FILE)
+    except (OSError, ValueError) as error:
+        raise ShardSetError(
+            f"{folder / layout.MANIFEST_FILE} cannot be read ({error}); copy it again or repack"
+        ) from error
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below each other with a column `shardset`; a label that one lacks is NaN there."""
+    for index, table in enumerate(tables):
+        table["shardset"] = np.full(len(table), index, dtype=np.int32)
+    if len(tables) == 1:
+        return tables[0]
+    joined = pd.concat(tables, ignore_index=True)
+    order = dict.fromkeys((*manifest.RECORD_TYPES, *manifest.annotation_columns(joined), *joined.columns))
+    return joined[list(order)]
+
+
+def _check_keys(table: pd.DataFrame, folders: tuple[Path, ...]) -> None:
+    twice = table["key"].duplicated(keep=False)
+    if twice.any():
+        key = table.loc[twice, "key"].iloc[0]
+        where = " and ".join(str(folders[i]) for i in table.loc[table["key"] == key, "shardset"])
+        raise ShardSetError(f"key {key} is stored twice, in {where} ({int(twice.sum()):,} rows so); open one of them")
+
+
+def _read_labels(csv: Path) -> pd.DataFrame:
+    """Return a csv's label columns, float32, named `label.*`, indexed by key."""
+    try:
+        given = pd.read_csv(csv, dtype={"key": str})
+    except (OSError, ValueError) as error:
+        raise LabelError(f"{csv} cannot be read as csv: {error}") from error
+    if "key" not in given or len(given.columns) < 2:
+        raise LabelError(f"{csv} has the columns {', '.join(given.columns)}; it needs `key` and at least one class")
+    if given["key"].duplicated().any():
+        raise LabelError(
+            f"{csv} names key {given.loc[given['key'].duplicated(), 'key'].iloc[0]} twice; keep one row a key"
+        )
+    given = given.set_index("key").rename(columns=lambda name: PREFIX + str(name).removeprefix(PREFIX))
+    try:
+        values = given.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise LabelError(f"{csv}: labels are 1, 0, -1 or empty; {error}") from error
+    if not (values.isin([1, 0, -1]) | values.isna()).all(axis=None):
+        raise LabelError(f"{csv}: labels are 1, 0, -1 or empty; another number is in it")
+    return values
