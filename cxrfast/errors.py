@@ -66,7 +66,14 @@ class ConfigError(CxrfastError):
 
 
 class TrainingError(CxrfastError):
-    """Training cannot go on, such as on a loss that is not a number; names the step and the samples."""
+    """Training cannot go on, such as on a loss that is not a number; names the step and the samples.
+
+    `rows` are the rows of the training set that the batch held, where one batch is to blame; its keys are theirs.
+    """
+
+    def __init__(self, message: str, *, rows: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class EvaluationError(CxrfastError):

@@ -1,0 +1,68 @@
+"""The multi-label classifier: one sigmoid a finding, since a radiograph can show several and a label can be unknown."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cxrfast.errors import TrainingError
+from cxrfast.learning.backbone import MakeEncoder, Start, resnet18
+from cxrfast.learning.losses import at_least_float32, masked_bce, masked_bce_sum
+from cxrfast.learning.method import Method, Step
+from cxrfast.learning.settings import Settings
+
+
+class ClassifierSettings(Settings):
+    """What the classifier is made of."""
+
+    weights: str = Field(default="imagenet", description="where the encoder starts: imagenet, random or a file")
+
+
+class Classifier(Method):
+    """An encoder with one output a target, all layers trainable.
+
+    `start` (a pretext's `encoder_state()` or a file) takes the place of `settings.weights`; the last layer is new.
+    """
+
+    kind = "classifier"
+    views = 1
+    encoder_prefix = "encoder.net."
+
+    def __init__(
+        self,
+        settings: ClassifierSettings,
+        *,
+        outputs: int,
+        seed: int,
+        start: Start | None = None,
+        make_encoder: MakeEncoder = resnet18,
+    ) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.encoder = make_encoder(outputs, settings.weights if start is None else start, seed=seed)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, C) of images uint8 (B, 1, 1, S, S)."""
+        if images.shape[1] != self.views:
+            raise TrainingError(f"the classifier takes 1 view of each image, got {images.shape[1]}; give one view spec")
+        outputs: Tensor = self.encoder(images[:, 0])
+        return outputs
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return the probability of each target, at least float32 (B, C)."""
+        return torch.sigmoid(at_least_float32(self.logits(images)))
+
+    def forward(self, images: Tensor, labels: Tensor, step: Step) -> Tensor:
+        """Return the mean binary cross-entropy over the batch's known targets."""
+        return masked_bce(self.logits(images), self._checked(labels))
+
+    def validation_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of binary cross-entropies over known targets, and their count."""
+        total, count = masked_bce_sum(self.logits(images), self._checked(labels))
+        return total.double(), count
+
+    def _checked(self, labels: Tensor) -> Tensor:
+        if labels.shape[1] != self.outputs:
+            raise TrainingError(
+                f"the classifier has {self.outputs} outputs, but batches carry {labels.shape[1]} labels"
+            )
+        return labels
