@@ -1,0 +1,159 @@
+"""What a source is: one module that turns a release, as downloaded, into one table; nothing of it is copied or moved.
+
+Releases differ in everything (folders, csv columns, file names), so each set's knowledge sits in a single file of this
+package, and the rest of cxrfast sees the record table only. A set is found by its file's name; there is no list to
+keep. Labels stay as released; `sex` is `F`, `M` or missing and `age` is in years, so that a query means the same in
+every set.
+"""
+
+import os
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from cxrfast.errors import SourceError
+from cxrfast.labels import PREFIX
+
+TEXT_COLUMNS = ("key", "path", "dataset", "patient", "study", "projection", "view_position", "sex", "release_split")
+RECORD_COLUMNS = (*TEXT_COLUMNS[:8], "age", "release_split")
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+_NOT_DATA = {"__MACOSX", "$RECYCLE.BIN", "lost+found"}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the complete release is known to hold.
+
+    `images` by (release split, projection), `patients` by release split, `positives` by (release split, label).
+    """
+
+    images: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    patients: Mapping[str, int] = field(default_factory=dict)
+    positives: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that was found.
+
+    `layout`: which of the set's layouts it has, in words. `table`: the record table, a row an image. `expected`: what
+    the complete release in this layout holds. `findings`: what is odd, a sentence each. `missing`: paths of rows whose
+    file is not on disk. `unlisted`: images on disk that no row names. Paths are relative to the scanned folder.
+    """
+
+    dataset: str
+    layout: str
+    table: pd.DataFrame
+    expected: Expected = field(default_factory=Expected)
+    findings: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """One data set; every module of this package but `base` holds one as `SOURCE`, and is called by its name."""
+
+    name: str
+    title: str
+    vocabulary: tuple[str, ...]
+    layout_help: str
+
+    def scan(self, src: Path) -> Release:
+        """Read the release under `src`; SourceError where it is not one, saying what was looked for and found."""
+
+
+def names() -> list[str]:
+    """Return the names of all data sets that there are, sorted."""
+    return sorted(_source_modules())
+
+
+def find(name: str) -> Source:
+    """Return the source of that name; SourceError naming the nearest where there is none."""
+    if name not in _source_modules():
+        near = get_close_matches(name.lower(), names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names())}"
+        raise SourceError(f"there is no data set {name!r}; {hint}")
+    source: Source = import_module(f"cxrfast.sources.{name}").SOURCE
+    return source
+
+
+def _source_modules() -> set[str]:
+    folder = str(Path(__file__).parent)
+    return {module.name for module in pkgutil.iter_modules([folder]) if module.name != "base"}
+
+
+def make_key(dataset: str, name: str, path: str) -> str:
+    """Return an image's key: `DATASET-NAME` where that is in the grammar `[A-Za-z0-9_-]{1,90}`.
+
+    Else its first 60 legal characters, `-`, and 12 hex digits of the SHA-256 of `path`, which must therefore be the
+    same in every layout of the set.
+    """
+    key = f"{dataset}-{name}"
+    if _KEY.fullmatch(key):
+        return key
+    return f"{_ILLEGAL.sub('', key)[:60]}-{sha256(path.encode()).hexdigest()[:12]}"
+
+
+def record_table(columns: Mapping[str, Any], labels: Mapping[str, Any]) -> pd.DataFrame:
+    """Make a record table of n rows from columns (those not given are missing) and labels by the set's own spelling.
+
+    Text columns are pandas `str`, `age` and `label.*` float32. Raises SourceError where two rows have one key.
+    """
+    index = pd.RangeIndex(len(columns["key"]))
+    table = pd.DataFrame(index=index)
+    for name in RECORD_COLUMNS:
+        values = columns.get(name, np.nan)
+        table[name] = pd.Series(values, index=index, dtype=np.float32 if name == "age" else "str")
+    for name, values in labels.items():
+        table[PREFIX + name] = pd.Series(values, index=index, dtype=np.float32)
+    twice = table["key"].duplicated()
+    if twice.any():
+        raise SourceError(f"two images have the key {table['key'][twice].iloc[0]!r}: one of them must be renamed")
+    return table
+
+
+def walk_files(src: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder's path relative to `src` (`""` for itself, `/` between parts) and its files' names, sorted.
+
+    One pass without a stat a file; what macOS and file systems leave behind is passed over; a linked folder is
+    entered once, however many links lead there.
+    """
+    pending, entered = [""], {src.resolve()}
+    while pending:
+        folder = pending.pop()
+        folders, files = [], []
+        with os.scandir(src / folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name not in _NOT_DATA:
+                    (folders if entry.is_dir() else files).append(entry)
+        yield folder, sorted(entry.name for entry in files)
+        for entry in sorted(folders, key=lambda entry: entry.name, reverse=True):
+            if entry.is_symlink():
+                real = Path(entry.path).resolve()
+                if real in entered:
+                    continue
+                entered.add(real)
+            pending.append(f"{folder}/{entry.name}" if folder else entry.name)
+
+
+def not_found(source: Source, src: Path, looked_for: str) -> SourceError:
+    """Return the error for a folder that is not the release: what was looked for, what is there, what it should be."""
+    if not src.is_dir():
+        return SourceError(f"{src} is not a folder; give the folder into which {source.title} was unpacked")
+    entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in src.iterdir())
+    there = ", ".join(entries[:10]) + (f" and {len(entries) - 10} more" if len(entries) > 10 else "")
+    return SourceError(
+        f"{src} does not look like {source.title}.\n  Looked for: {looked_for}\n  There is: {there or 'nothing'}\n"
+        f"  It should look like:\n{source.layout_help}"
+    )
