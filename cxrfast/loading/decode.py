@@ -1,0 +1,59 @@
+"""A stored payload to gray pixels: JPEG, PNG or a plain array, told apart by their first bytes.
+
+OpenCV decodes outside the GIL. The npy header is read here and not by `numpy.load`, so that nothing but 8-bit gray
+ever comes out of a file: no object array, no pickle, no other type or layout.
+"""
+
+import ast
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Gray = npt.NDArray[np.uint8]
+
+_NPY = b"\x93NUMPY"
+_PREFIX = 10  # magic, two bytes of version, two bytes of header length (version 1.0)
+_FLAGS = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+class UndecodableError(Exception):
+    """A payload is not an image as packing writes them; the caller knows whose it is."""
+
+
+def decode(payload: memoryview) -> Gray:
+    """Return the pixels: uint8 (height, width), read-only where they were stored raw. Raises UndecodableError."""
+    if payload[: len(_NPY)] == _NPY:
+        return _array(payload)
+    try:
+        image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise UndecodableError(f"OpenCV cannot decode it: {error.err}") from error
+    if image is None:
+        raise UndecodableError("OpenCV cannot decode it")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _array(payload: memoryview) -> Gray:
+    if bytes(payload[6:8]) != b"\x01\x00":
+        raise UndecodableError("its npy version is not 1.0")
+    start = _PREFIX + int.from_bytes(payload[8:_PREFIX], "little")
+    height, width = _shape(bytes(payload[_PREFIX:start]))
+    if len(payload) - start != height * width:
+        raise UndecodableError(f"it holds {len(payload) - start} bytes of pixels, not {width} x {height}")
+    return np.frombuffer(payload, dtype=np.uint8, offset=start).reshape(height, width)
+
+
+@lru_cache(maxsize=4096)
+def _shape(header: bytes) -> tuple[int, int]:
+    """Return (height, width) of an npy header; headers repeat, and parsing one takes longer than a warp."""
+    try:
+        fields = ast.literal_eval(header.decode("latin-1"))
+        kind, order, shape = fields["descr"], fields["fortran_order"], fields["shape"]
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
+        raise UndecodableError("its npy header cannot be read") from error
+    flat = isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(side, int) and side > 0 for side in shape)
+    if kind not in ("|u1", "u1") or order is not False or not flat:
+        raise UndecodableError(f"its npy header says {fields}, not 8-bit gray rows")
+    return int(shape[0]), int(shape[1])
