@@ -55,16 +55,24 @@ def schema_of(table: pd.DataFrame) -> pa.Schema:
     return pa.schema({**RECORD_TYPES, **annotations, **STORED_TYPES}.items())
 
 
-def write_manifest(table: pd.DataFrame, path: Path) -> None:
-    """Write rows as parquet, columns in the schema's order; the same rows and pyarrow give the same bytes.
+def manifest_bytes(table: pd.DataFrame) -> bytes:
+    """Return rows as a parquet file, columns in the schema's order; the same rows and pyarrow give the same bytes.
 
     Raises KeyError where a column is absent, and pyarrow's errors where a value does not fit its type.
     """
     schema = schema_of(table)
     columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
+    stream = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema), path, compression="zstd", compression_level=3, version="2.6"
+        pa.Table.from_arrays(columns, schema=schema), stream, compression="zstd", compression_level=3, version="2.6"
     )
+    content: bytes = stream.getvalue().to_pybytes()
+    return content
+
+
+def write_manifest(table: pd.DataFrame, path: Path) -> None:
+    """Write `manifest_bytes` to a file."""
+    path.write_bytes(manifest_bytes(table))
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

@@ -1,0 +1,108 @@
+"""The end of packing: the shards' parts become one manifest; shardset.json, written last, says that all is there."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxrfast.errors import PackError
+from cxrfast.labels import PREFIX
+from cxrfast.packing.plan import Plan
+from cxrfast.packing.write import FileRecord, Part, write_whole
+from cxrfast.shardset.format import (
+    COMMIT_FILE,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    PLAN_FILE,
+    REJECTED_FILE,
+    readable_json,
+)
+from cxrfast.shardset.manifest import STORED_TYPES, VOTES_PREFIX, manifest_bytes
+
+
+def commit(out: Path, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
+    """Write manifest, rejects and shardset.json from the parts of all shards, in order; return shardset.json's content.
+
+    Every step replaces a file by the same bytes when it is done again, so a kill between any two is mended by a rerun.
+    """
+    table = stored_table(plan, parts)
+    files: dict[str, FileRecord] = {name: record for part in parts for name, record in part.files.items()}
+    content = (out / PLAN_FILE).read_bytes()
+    files[PLAN_FILE] = {"size": len(content), "sha256": sha256(content).hexdigest()}
+    files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, manifest_bytes(table))
+    rejected = dict(row for part in parts for row in part.rejected)
+    files[REJECTED_FILE] = write_rejected(out, plan, rejected)
+    document = {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "name": plan.recipe.dataset,
+        "labels": _suffixes(table, PREFIX),
+        "votes": _suffixes(table, VOTES_PREFIX),
+        "recipe": plan.recipe.settings(),
+        "plan": files[PLAN_FILE]["sha256"],
+        "counts": {
+            "planned": len(plan.table),
+            "images": len(table),
+            "rejected": len(rejected),
+            "shards": sum(bool(part.rows) for part in parts),
+            "release_split": dict(sorted(Counter(table["release_split"].fillna("none")).items())),
+        },
+        "files": files,
+    }
+    write_whole(out / COMMIT_FILE, readable_json(document))
+    return document
+
+
+def stored_table(plan: Plan, parts: Iterable[Part]) -> pd.DataFrame:
+    """Return the manifest's rows in stored order: the plan's records beside what packing measured."""
+    parts = [part for part in parts if part.rows]
+    rows = np.concatenate([np.asarray(part.rows, dtype=np.int64) for part in parts] or [np.zeros(0, dtype=np.int64)])
+    stored = {
+        name: np.concatenate([np.asarray(part.stored[name], dtype=kind.to_pandas_dtype()) for part in parts])
+        if parts
+        else np.zeros(0, dtype=kind.to_pandas_dtype())
+        for name, kind in STORED_TYPES.items()
+    }
+    records = plan.table.iloc[rows].reset_index(drop=True)
+    return pd.concat([records, pd.DataFrame(stored)], axis=1)
+
+
+def write_rejected(out: Path, plan: Plan, rejected: Mapping[int, str]) -> FileRecord:
+    """Write rejected.csv (key, path, code), in the plan's order."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("key", "path", "code"))
+    names = plan.table[["key", "path"]].iloc[sorted(rejected)]
+    for (key, path), row in zip(names.itertuples(index=False), sorted(rejected), strict=True):
+        writer.writerow((key, path, rejected[row]))
+    return write_whole(out / REJECTED_FILE, text.getvalue().encode())
+
+
+def read_commit(out: Path) -> dict[str, Any] | None:
+    """Return shardset.json where packing has ended here, else None.
+
+    Raises PackError where a file that it lists is gone or of another size: something happened after packing.
+    """
+    try:
+        document: dict[str, Any] = json.loads((out / COMMIT_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise PackError(f"{out / COMMIT_FILE} is damaged ({error}); pack into an empty folder") from error
+    for name, record in document["files"].items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != record["size"]:
+            raise PackError(f"{out} was packed, but {name} is missing or changed since; pack into an empty folder")
+    return document
+
+
+def _suffixes(table: pd.DataFrame, prefix: str) -> list[str]:
+    return [str(name).removeprefix(prefix) for name in table.columns if str(name).startswith(prefix)]

@@ -1,0 +1,102 @@
+"""Work shared among processes, taken back in order through a bounded window.
+
+A window keeps memory bounded and hands results to one writer in the plan's order, so bytes cannot depend on how many
+workers there are or which is fast; the price is that one slow image holds up the writer, though not the other workers,
+until the window is full. Any `concurrent.futures` executor fits.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from cxrfast.errors import PackError
+from cxrfast.packing.encode import one_thread, start_worker
+
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
+
+
+def in_order(
+    executor: Executor, function: Callable[[JobT], ResultT], jobs: Iterable[JobT], *, window: int
+) -> Generator[ResultT]:
+    """Yield `function(job)` of each job, in the jobs' order, with at most `window` of them under way or waiting.
+
+    Raises PackError where a worker process died, and whatever `function` raised.
+    """
+    waiting: deque[Future[ResultT]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(executor.submit(function, job))
+            if len(waiting) >= window:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenExecutor as error:
+        raise PackError(
+            "a packing worker died: killed from outside, or by the system for want of memory; run again to resume, "
+            'with fewer workers if it was memory (a script that calls pack() needs `if __name__ == "__main__":`)'
+        ) from error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Executor]:
+    """Yield an executor of `count` processes, or for 1 of none: then a job runs when it is submitted.
+
+    Processes are spawned, not forked, so that no lock, thread or descriptor of the parent is copied. An exception that
+    passes through, Ctrl-C too, ends them at once in the middle of their images.
+    """
+    if count == 1:
+        with one_thread():
+            yield InlineExecutor()
+        return
+    context = get_context("spawn")
+    alive, ours = context.Pipe(duplex=False)
+    pool = _QuietPool(count, mp_context=context, initializer=start_worker, initargs=(alive,))
+    try:
+        yield pool
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+        alive.close()
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class InlineExecutor(Executor):
+    """Runs a job in the calling thread when it is submitted."""
+
+    def submit(self, fn: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> "Future[ResultT]":  # noqa: ANN401
+        """Return a future that is done already."""
+        future: Future[ResultT] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class _QuietPool(ProcessPoolExecutor):
+    """Starts its processes with Ctrl-C held back, which they inherit: only the parent is to hear of it."""
+
+    def submit(self, fn: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> "Future[ResultT]":  # noqa: ANN401
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
