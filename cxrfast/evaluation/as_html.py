@@ -28,7 +28,7 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .75rem; }
 h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 p, ul, .callout { max-width: 48rem; }
 .result { font-size: 1.1rem; max-width: 60rem; }
-.beside { display: grid; grid-template-columns: minmax(0, 1.1fr) minmax(0, 1fr); gap: 2rem; align-items: start; }
+.beside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1.15fr); gap: 2rem; align-items: start; }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 @media (prefers-color-scheme: dark) { img { padding: 10px; } }
@@ -40,6 +40,7 @@ th { border-bottom: 2px solid var(--faint); }
 th.number, td.number { text-align: right; white-space: nowrap; }
 tr.total td { border-top: 2px solid var(--faint); border-bottom: 0; background: var(--band); }
 .callout { margin: 1rem 0; padding: .6rem 1rem; background: var(--band); border-left: 4px solid var(--note); }
+.callout ul { margin: .3rem 0; padding-left: 1.2rem; }
 .callout.warning { border-color: var(--warning); }
 .callout b { color: var(--note); margin-right: .4rem; }
 .callout.warning b { color: var(--warning); }
@@ -57,7 +58,7 @@ pre { padding: .8rem 1rem; background: var(--band); overflow-x: auto; font-size:
 def write_html(report: Report, path: Path) -> Path:
     """Write the report as one file. Returns `path`; raises EvaluationError where a picture cannot be read."""
     parts = [f"<h1>{escape(report.title)}</h1>"]
-    parts += [f'<p class="result">{escape(report.result)}</p>'] if report.result else []
+    parts += [f'<p class="result">{_text(report.result)}</p>'] if report.result else []
     parts += [_block(block) for block in report.blocks]
     for section in report.sections:
         blocks = "\n".join(_block(block) for block in section.blocks)
@@ -78,11 +79,12 @@ def _page(title: str, body: str) -> str:
 def _block(block: Block) -> str:
     match block:
         case Paragraph(text):
-            return f"<p>{escape(text)}</p>"
-        case Callout(kind, text):
-            return f'<div class="callout {kind}"><b>{kind.capitalize()}</b> {escape(text)}</div>'
+            return f"<p>{_text(text)}</p>"
+        case Callout(kind, texts):
+            body = _text(texts[0]) if len(texts) == 1 else _list(texts)
+            return f'<div class="callout {kind}"><b>{kind.capitalize()}</b> {body}</div>'
         case Items(texts):
-            return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+            return _list(texts)
         case Code(text):
             return f"<pre><code>{escape(text.rstrip())}</code></pre>"
         case Picture():
@@ -91,6 +93,15 @@ def _block(block: Block) -> str:
             return _table(block)
         case Beside(table, picture):
             return f'<div class="beside">{_table(table)}{_picture(picture)}</div>'
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return "<ul>" + "".join(f"<li>{_text(text)}</li>" for text in texts) + "</ul>"
+
+
+def _text(text: str) -> str:
+    # A value and its half-width stay on one line.
+    return escape(text).replace(" ± ", "&nbsp;±&nbsp;")
 
 
 def _picture(picture: Picture) -> str:
@@ -113,7 +124,7 @@ def _table(table: Table) -> str:
     head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(table.columns(), classes, strict=True))
     rows = []
     for number, cells in enumerate(table.cells()):
-        texts = [_mark(escape(cell), table.is_bold(number, place)) for place, cell in enumerate(cells)]
+        texts = [_mark(_text(cell), table.is_bold(number, place)) for place, cell in enumerate(cells)]
         kind = ' class="total"' if cells and cells[0] == TOTAL else ""
         rows.append(f"<tr{kind}>" + "".join(f"<td{c}>{t}</td>" for t, c in zip(texts, classes, strict=True)) + "</tr>")
     body = "\n".join(rows)

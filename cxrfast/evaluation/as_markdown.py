@@ -12,7 +12,7 @@ from cxrfast.evaluation.files import write_whole
 from cxrfast.evaluation.report import Beside, Block, Callout, Code, Items, Paragraph, Picture, Report, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")
-_AT_START = re.compile(r"^(?:([#+=:-])|(\d+)([.)]))")
+_AT_START = re.compile(r"^(?:([#+=-])(?=[\s#=-]|$)|(\d+)([.)])(?=\s|$))")
 
 
 def write_markdown(report: Report, path: Path) -> Path:
@@ -36,8 +36,9 @@ def _block(block: Block, folder: Path) -> str:
     match block:
         case Paragraph(text):
             return escape(text)
-        case Callout(kind, text):
-            return f"> [!{kind.upper()}]\n> {escape(text)}"
+        case Callout(kind, texts):
+            bullet = "- " if len(texts) > 1 else ""
+            return "\n".join([f"> [!{kind.upper()}]", *(f"> {bullet}{escape(text)}" for text in texts)])
         case Items(texts):
             return "\n".join(f"- {escape(text)}" for text in texts)
         case Code(text):

@@ -42,7 +42,7 @@ def interval_plot(evaluations: Sequence[Evaluation], path: Path) -> Path:
     rows = names[:1] if len(names) == 2 else names
     lines = len(evaluations)
     pitch = 0.17 + _LANE * lines
-    figure = _new_figure(6.4, 0.95 + pitch * (len(rows) + 0.35))
+    figure = _new_figure(5.8, 0.95 + pitch * (len(rows) + 0.35))
     axes = figure.subplots()
     heights = np.arange(len(rows)) + np.array([0.35 if name == TOTAL else 0.0 for name in rows])
     for number, evaluation in enumerate(evaluations):
@@ -148,7 +148,7 @@ def _model_legend(figure: "Figure", models: list[str]) -> None:
         Line2D([], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], markersize=4.6, label=model)
         for n, model in enumerate(models)
     ]
-    fitting = max(1, 56 // (max(map(len, models)) + 7))
+    fitting = max(1, 48 // (max(map(len, models)) + 7))
     figure.legend(
         handles=handles, loc="outside upper right", ncols=min(fitting, len(models)), frameon=False,
         fontsize=9.5, labelcolor="linecolor", handlelength=1.6, columnspacing=1.6, borderaxespad=0.2,

@@ -25,10 +25,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Callout:
-    """A sentence set apart."""
+    """Sentences set apart."""
 
     kind: Literal["note", "warning"]
-    text: str
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class Section:
         self.blocks.append(Paragraph(text))
 
     def note(self, *texts: str) -> None:
-        """Add a note for each text."""
-        self.blocks += [Callout("note", text) for text in texts]
+        """Add a note of these sentences."""
+        self.blocks += [Callout("note", texts)] if texts else []
 
     def warning(self, *texts: str) -> None:
-        """Add a warning for each text; `section.warning(*provisos(comparison))` adds none where there is none."""
-        self.blocks += [Callout("warning", text) for text in texts]
+        """Add a warning of these sentences; `section.warning(*provisos(comparison))` adds none where there are none."""
+        self.blocks += [Callout("warning", texts)] if texts else []
 
     def items(self, *texts: str) -> None:
         """Add a bulleted list."""
@@ -135,7 +135,7 @@ class Section:
 
     def facts(self, facts: Mapping[str, object], caption: str = "") -> None:
         """Add a table of two columns, such as settings and their values."""
-        frame = pd.DataFrame({"": list(facts), "Value": [str(value) for value in facts.values()]})
+        frame = pd.DataFrame({"Setting": list(facts), "Value": [str(value) for value in facts.values()]})
         self.blocks.append(Table(frame, caption))
 
     def beside(self, table: Table, picture: Picture) -> None:
@@ -157,8 +157,11 @@ class Report(Section):
 
 
 def auroc_table(comparison: Comparison, caption: str = "") -> Table:
-    """Return the printed table: "0.744 ± 0.065" for each class and model, bold where the shift is significant."""
-    table = comparison.table
+    """Return the printed table: "0.744 ± 0.065" for each class and model, bold where the shift is significant.
+
+    Notes are left to `provisos`, which says them once for all models; one class alone gets no Total, its equal.
+    """
+    table = comparison.table if len(comparison.baseline.targets) > 1 else comparison.table.iloc[:-1]
     frame = pd.DataFrame({"Class": table["class"], "Positives": table["positives"]})
     bold = pd.DataFrame(index=frame.index)
     for evaluation in comparison.evaluations:
@@ -166,8 +169,6 @@ def auroc_table(comparison: Comparison, caption: str = "") -> Table:
         frame[evaluation.model] = [plus_minus(row, prefix) for _, row in table.iterrows()]
         if evaluation is not comparison.baseline:
             bold[evaluation.model] = table[f"{prefix}significant"].fillna(False).astype(bool)
-    if (table["note"] != "").any():
-        frame["Note"] = table["note"]
     return Table(frame, caption, bold=bold)
 
 
