@@ -132,8 +132,9 @@ def walk_files(src: Path) -> Iterator[tuple[str, list[str]]]:
     pending, entered = [""], {src.resolve()}
     while pending:
         folder = pending.pop()
-        folders, files = [], []
-        with os.scandir(src / folder) as entries:
+        folders: list[os.DirEntry[str]] = []
+        files: list[os.DirEntry[str]] = []
+        with os.scandir(f"{src}/{folder}") as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name not in _NOT_DATA:
                     (folders if entry.is_dir() else files).append(entry)

@@ -6,7 +6,6 @@ look themselves up. That costs a walk of all folders, and no stat a row.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,13 +62,14 @@ class Chexpert:
         findings = [f"there is no {name}" for name in _CSVS if name not in tree.csvs]
         rows = pd.concat([_read_csv(src, tree, name, findings) for name in tree.csvs], ignore_index=True)
         rows = _unique(rows, findings)
-        on_disk = [tree.images.get(tail) for tail in rows["tail"]]
+        tails = rows["tail"].tolist()
+        on_disk = [tree.images.get(tail) for tail in tails]
         paths = [found or said for found, said in zip(on_disk, rows["said"], strict=True)]
         if tree.num_copies:
             findings.append(f"{tree.num_copies} images are there more than once; the first is taken")
         table = _table(self.name, rows, paths)
         missing = [path for path, found in zip(paths, on_disk, strict=True) if found is None]
-        unlisted = sorted(tree.images[tail] for tail in tree.images.keys() - set(rows["tail"]))
+        unlisted = sorted(tree.images[tail] for tail in tree.images.keys() - set(tails))
         layout = _layout(src, tree, [path for path in on_disk if path is not None])
         return Release(self.name, layout, table, _EXPECTED, findings, missing, unlisted)
 
@@ -97,7 +97,7 @@ def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.Data
         )
     path = src / folders[0] / name
     rows = _parse_csv(path)
-    tails = [_TAIL.search(str(text)) for text in rows["Path"]]
+    tails = [_TAIL.search(str(text)) for text in rows["Path"].tolist()]
     if None in tails:
         row = tails.index(None)
         raise SourceError(
@@ -108,7 +108,7 @@ def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.Data
     rows["study"] = [f"{patient}/{study}" for patient, study, _ in parts]
     rows["tail"] = ["/".join(part) for part in parts]
     # A missing image is reported where the csv has it, below the csv's own folder instead of the csv's top folder.
-    rows["said"] = ["/".join(filter(None, (folders[0], _TOP_FOLDER.sub("", text)))) for text in rows["Path"]]
+    rows["said"] = ["/".join(filter(None, (folders[0], _TOP_FOLDER.sub("", text)))) for text in rows["Path"].tolist()]
     rows["split"] = _CSVS[name]
     if not len(rows):
         findings.append(f"{name} has no rows")
@@ -150,7 +150,7 @@ def _table(dataset: str, rows: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
     projection = rows["Frontal/Lateral"].str.strip().str.lower()
     return record_table(
         {
-            "key": list(_keys(dataset, rows["tail"])),
+            "key": [make_key(dataset, tail.replace("/", "-"), tail) for tail in rows["tail"].tolist()],
             "path": paths,
             "dataset": dataset,
             "patient": rows["patient"],
@@ -163,11 +163,6 @@ def _table(dataset: str, rows: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
         },
         {name: rows[name] for name in CHEXPERT},
     )
-
-
-def _keys(dataset: str, tails: "pd.Series[str]") -> Iterator[str]:
-    for tail in tails:
-        yield make_key(dataset, tail.replace("/", "-"), tail)
 
 
 def _layout(src: Path, tree: _Tree, paths: list[str]) -> str:
