@@ -1,12 +1,12 @@
 """From scores and labels to a table, figures and a report; knows nothing of how the scores came about.
 
 Works on arrays and data frames alone, without torch: a table can be made again from saved scores on any machine.
-Matplotlib is imported when the first figure is drawn.
+Matplotlib is imported when the first figure is drawn. `auroc` is left in its module, whose name it would hide here.
 """
 
 from cxrfast.evaluation.as_html import write_html
 from cxrfast.evaluation.as_markdown import write_markdown
-from cxrfast.evaluation.auroc import auroc, auroc_of_counts
+from cxrfast.evaluation.auroc import auroc_of_counts
 from cxrfast.evaluation.bootstrap import bootstrap_auroc, draw_counts
 from cxrfast.evaluation.comparison import Comparison, compare
 from cxrfast.evaluation.figures import interval_plot, label_bars, loss_curves
@@ -21,7 +21,6 @@ __all__ = [
     "Report",
     "Section",
     "Table",
-    "auroc",
     "auroc_of_counts",
     "auroc_table",
     "bootstrap_auroc",
