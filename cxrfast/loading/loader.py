@@ -16,6 +16,7 @@ import torch
 
 from cxrfast.errors import LoaderError
 from cxrfast.loading import state as states
+from cxrfast.loading.canvas import Canvases
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.order import Block, Last, Order, Sequential, check_sizes, epoch_order
 from cxrfast.loading.pipeline import Pipeline
@@ -199,20 +200,17 @@ class Loader:
         order = epoch_order(
             self._order, self._layout, batch_size=self._batch_size, last=self._last, seed=self._seed, epoch=epoch
         )
+        shape = (len(self._views), 1, self._size, self._size)
         batches = (order.batch(number, self._lanes) for number in range(start, order.batches))
         return Pipeline(
             steps(batches, self._samples, views=self._views, size=self._size, seed=self._seed, epoch=epoch),
             self._samples,
             reader=Reader(self._samples, threads=threads, counters=self._counters),
             renderer=OpenCVRenderer(self._samples, threads=threads, counters=self._counters),
-            canvas=self._canvas,
+            canvas=Canvases(shape, pinned=self._device.type == "cuda").take,
             ahead=int(self._reading.ahead),
             threads=threads,
         )
-
-    def _canvas(self, count: int) -> torch.Tensor:
-        shape = (count, len(self._views), 1, self._size, self._size)
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
 
     def _batch(self, step: Step, images: torch.Tensor) -> Batch:
         self._counters.add(batches=1, images=len(step.rows))

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -60,7 +59,7 @@ class Reader:
     def __init__(self, samples: Samples, *, threads: int, counters: Counters) -> None:
         self._samples = samples
         self._counters = counters
-        self._files = _OpenFiles(OPEN_FILES)
+        self._files = _OpenFiles(samples, OPEN_FILES)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cxrfast-read")
 
     def submit(self, rows: Integers) -> Future[list[memoryview]]:
@@ -75,25 +74,20 @@ class Reader:
     def _read(self, rows: Integers) -> list[memoryview]:
         started = perf_counter()
         payloads: dict[int, memoryview] = {}
-        asked = 0
         runs = _runs(self._samples, rows)
-        for run in runs:
-            asked += self._read_run(run, payloads)
+        asked = sum(self._read_run(run, payloads) for run in runs)
         self._counters.add(reads=len(runs), bytes_read=asked, seconds_reading=perf_counter() - started)
         return [payloads[row] for row in rows.tolist()]
 
     def _read_run(self, run: "_Run", payloads: dict[int, memoryview]) -> int:
         samples = self._samples
-        first = run.rows[0]
-        path = samples.path(int(samples.shardset[first]), int(samples.shard[first]))
         try:
-            with self._files.use(path) as descriptor:
+            with self._files.use(run.file) as descriptor:
                 data = _pread(descriptor, run.stop - run.start, run.start)
         except OSError as error:
-            raise samples.damaged(first, f"cannot be read: {error.strerror or error}") from error
-        for row in run.rows:
-            begin = int(samples.offset[row]) - run.start
-            payloads[row] = self._checked(row, data[begin : begin + int(samples.nbytes[row])])
+            raise samples.damaged(run.rows[0][0], f"cannot be read: {error.strerror or error}") from error
+        for row, begin, stop in run.rows:
+            payloads[row] = self._checked(row, data[begin - run.start : stop - run.start])
         return len(data)
 
     def _checked(self, row: int, payload: memoryview) -> memoryview:
@@ -110,12 +104,13 @@ class Reader:
 
 @dataclass
 class _Run:
-    """Bytes `start` to `stop` of one file, which hold the payloads of `rows`."""
+    """Bytes `start` to `stop` of a file (shard set and shard), which hold the payloads of `rows`."""
 
     file: tuple[int, int]
     start: int
     stop: int
-    rows: list[int]
+    rows: list[tuple[int, int, int]]
+    """Row, first byte, byte after the last."""
 
 
 def _runs(samples: Samples, rows: Integers) -> list[_Run]:
@@ -131,9 +126,9 @@ def _runs(samples: Samples, rows: Integers) -> list[_Run]:
         near = last is not None and last.file == (shardset, shard) and offset - last.stop <= GAP
         if last is not None and near and stop - last.start <= LONGEST:
             last.stop = max(last.stop, stop)
-            last.rows.append(row)
+            last.rows.append((row, offset, stop))
         else:
-            runs.append(_Run((shardset, shard), offset, stop, [row]))
+            runs.append(_Run((shardset, shard), offset, stop, [(row, offset, stop)]))
     return runs
 
 
@@ -152,20 +147,21 @@ def _pread(descriptor: int, count: int, offset: int) -> memoryview:
 class _OpenFiles:
     """Descriptors of files in use or used lately; the least recently used is closed first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, samples: Samples, limit: int) -> None:
+        self._samples = samples
         self._limit = limit
         self._lock = threading.Lock()
-        self._open: OrderedDict[Path, list[int]] = OrderedDict()  # path: [descriptor, users]
+        self._open: OrderedDict[tuple[int, int], list[int]] = OrderedDict()  # [descriptor, users]
 
     @contextmanager
-    def use(self, path: Path) -> Iterator[int]:
-        """Give the descriptor of a file, which stays open for as long as the block runs."""
+    def use(self, file: tuple[int, int]) -> Iterator[int]:
+        """Give the descriptor of a shard set's shard, which stays open for as long as the block runs."""
         with self._lock:
-            entry = self._open.get(path)
+            entry = self._open.get(file)
             if entry is None:
-                entry = self._open[path] = [os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0]
+                entry = self._open[file] = [os.open(self._samples.path(*file), os.O_RDONLY | os.O_CLOEXEC), 0]
             entry[1] += 1
-            self._open.move_to_end(path)
+            self._open.move_to_end(file)
             self._trim(self._limit)
         try:
             yield entry[0]
@@ -179,6 +175,6 @@ class _OpenFiles:
             self._trim(0)
 
     def _trim(self, limit: int) -> None:
-        idle = [path for path, (_, users) in self._open.items() if not users] if len(self._open) > limit else []
-        for path in idle[: len(self._open) - limit]:
-            os.close(self._open.pop(path)[0])
+        idle = [file for file, (_, users) in self._open.items() if not users] if len(self._open) > limit else []
+        for file in idle[: len(self._open) - limit]:
+            os.close(self._open.pop(file)[0])
