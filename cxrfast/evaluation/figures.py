@@ -148,7 +148,7 @@ def _model_legend(figure: "Figure", models: list[str]) -> None:
         Line2D([], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], markersize=4.6, label=model)
         for n, model in enumerate(models)
     ]
-    fitting = max(1, 48 // (max(map(len, models)) + 7))
+    fitting = max(1, 60 // (max(map(len, models)) + 7))
     figure.legend(
         handles=handles, loc="outside upper right", ncols=min(fitting, len(models)), frameon=False,
         fontsize=9.5, labelcolor="linecolor", handlelength=1.6, columnspacing=1.6, borderaxespad=0.2,
