@@ -111,7 +111,8 @@ def halvings(maps: Floats) -> Integers:
     first replaced by its 2x2 means: rounded half up to 8 bits, an odd last row or column repeated. Every backend and
     the reference halve in just this way, so halved sources are equal to the bit.
     """
-    scale = np.sqrt(np.abs(np.linalg.det(maps[:, :, :2])))
+    # Written out, since `linalg.det` goes by logarithms and makes 1/8 a little more than it is.
+    scale = np.sqrt(np.abs(maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]))
     mantissa, exponent = np.frexp(scale)
     counts = np.where(mantissa == 0.5, 1 - exponent, -exponent)
     return np.asarray(np.maximum(counts, 0), dtype=np.int64)
