@@ -23,6 +23,8 @@ Names: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
 
 _MAX_MOVES = 2000
 _NUM_CANDIDATES = 384
+_BLOCK = 20
+_ENOUGH = 0.1  # of what the smaller part may be off
 
 
 def patient_split(
@@ -98,9 +100,14 @@ def _counts(groups: npt.NDArray[np.int64], num_groups: int, targets: npt.NDArray
 
 
 def _deal(counts: FloatArray, fraction: float, seed: int) -> Mask:
-    """Deal groups out evenly along an order in which likes are neighbours: bool (groups,)."""
-    keys = [np.arange(len(counts)), *(counts[:, 1:] > 0).T, counts[:, 0]]
-    order = np.lexsort(keys)
+    """Deal groups out evenly along an order in which likes are near: bool (groups,).
+
+    Neighbours are mixed in blocks; without that a fixed profile would mean a fixed side, whatever the seed.
+    """
+    place = np.arange(len(counts))  # groups come in the order of their hashes, so ties and blocks are mixed by seed
+    block = np.empty_like(place)
+    block[np.lexsort([place, *(counts[:, 1:] > 0).T, counts[:, 0]])] = place // _BLOCK
+    order = np.lexsort([place, block])
     steps = np.floor(np.arange(len(counts) + 1) * fraction + chance.uniform("split deal", seed))
     first = np.empty(len(counts), dtype=np.bool_)
     first[order] = np.diff(steps) > 0
@@ -110,18 +117,25 @@ def _deal(counts: FloatArray, fraction: float, seed: int) -> Mask:
 
 
 def _improve(first: Mask, counts: FloatArray, fraction: float) -> Mask:
-    """Move groups, one or two at a time, while the weighted squares of what is over or short shrink."""
+    """Move groups, one or two at a time, while the squares of what is over or short shrink, each in its tolerance."""
     totals = counts.sum(axis=0)
     wanted = np.rint(totals * fraction)
     wanted[0] = np.clip(wanted[0], 1, totals[0] - 1)
-    weights = _weights(totals)
+    tolerance = _tolerance(totals)
+    weights = np.rint(np.minimum(64 * (tolerance.max() / tolerance) ** 2, 4096))
+    enough = _ENOUGH * min(fraction, 1 - fraction) * tolerance
     weighted = counts * weights
     squares = (weighted * counts).sum(axis=1)
     sign = np.where(first, -1.0, 1.0)
+    kinds = np.unique(counts, axis=0, return_inverse=True)[1]
     excess = counts[first].sum(axis=0) - wanted
     for _ in range(_MAX_MOVES):
+        if (np.abs(excess) <= enough).all():
+            break
         change = 2 * sign * (weighted @ excess) + squares
-        moved = _best_move(change, sign, counts, weighted)
+        moved = _best_single(change, sign)
+        if not len(moved):
+            moved = _best_pair(change, sign, kinds, counts, weighted)
         if not len(moved):
             break
         excess += (sign[moved, None] * counts[moved]).sum(axis=0)
@@ -129,29 +143,34 @@ def _improve(first: Mask, counts: FloatArray, fraction: float) -> Mask:
     return np.asarray(sign < 0)
 
 
-def _weights(totals: FloatArray) -> FloatArray:
-    """Weigh each column by the inverse square of what it may be off: 0.2 % of it or 0.02 points of the images."""
+def _tolerance(totals: FloatArray) -> FloatArray:
+    """Return what each total may be off: 0.1 % of the images, 0.2 % of a target or 0.02 points of the images."""
     tolerance = np.maximum(0.002 * totals, 0.0002 * totals[0])
     tolerance[0] = 0.001 * totals[0]
-    return np.asarray(np.rint(np.minimum(64 * (tolerance.max() / tolerance) ** 2, 4096)), dtype=np.float64)
+    return np.asarray(tolerance)
 
 
-def _best_move(change: FloatArray, sign: FloatArray, counts: FloatArray, weighted: FloatArray) -> npt.NDArray[np.int64]:
-    """Return the groups to move: the best one, else the best pair among the likeliest, else none.
+def _best_single(change: FloatArray, sign: FloatArray) -> npt.NDArray[np.int64]:
+    """Return the group whose move helps most, if any does; a side's last group stays."""
+    alone = np.where(sign == -1, np.count_nonzero(sign == -1) == 1, np.count_nonzero(sign == 1) == 1)
+    cost = np.where(alone, np.inf, change)
+    best = int(np.argmin(cost))
+    return np.array([best] if cost[best] < 0 else [], dtype=np.int64)
 
-    A move that would empty a side costs infinity.
+
+def _best_pair(
+    change: FloatArray, sign: FloatArray, kinds: npt.NDArray[np.int64], counts: FloatArray, weighted: FloatArray
+) -> npt.NDArray[np.int64]:
+    """Return the two groups whose common move helps most, if any does; they are sought among the likeliest.
+
+    One group stands for all of its kind on its side, or a common kind would be the only candidate.
     """
-    sizes = {side: np.count_nonzero(sign == side) for side in (-1.0, 1.0)}
-    alone = np.where(sign == -1, sizes[-1.0] == 1, sizes[1.0] == 1)
-    single = np.where(alone, np.inf, change)
-    best = int(np.argmin(single))
-    if single[best] < 0:
-        return np.array([best])
-    near = np.sort(np.argsort(change, kind="stable")[: min(_NUM_CANDIDATES, len(change))])
+    unlike = np.unique(2 * kinds + (sign > 0), return_index=True)[1]
+    near = unlike[np.argsort(change[unlike], kind="stable")[:_NUM_CANDIDATES]]
     signed = sign[near, None] * counts[near]
     pairs = change[near, None] + change[None, near] + 2 * signed @ (sign[near, None] * weighted[near]).T
-    for side, size in sizes.items():
-        if size == 2:
+    for side in (-1.0, 1.0):
+        if np.count_nonzero(sign == side) == 2:
             pairs[np.ix_(sign[near] == side, sign[near] == side)] = np.inf
     np.fill_diagonal(pairs, np.inf)
     a, b = np.unravel_index(int(np.argmin(pairs)), pairs.shape)
