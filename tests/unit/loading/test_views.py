@@ -14,9 +14,7 @@ MANY = 20_000
 def draw(spec, widths, heights, *, size=224, seed=1, epoch=0, keys=None, view=0):
     widths, heights = np.atleast_1d(widths), np.atleast_1d(heights)
     keys = hash_keys(f"image-{i}" for i in range(len(widths))) if keys is None else keys
-    return matrices(
-        spec, widths=widths, heights=heights, size=size, seed=seed, epoch=epoch, keys=keys, view=view
-    )
+    return matrices(spec, widths=widths, heights=heights, size=size, seed=seed, epoch=epoch, keys=keys, view=view)
 
 
 def many(spec, width, height, **settings):
@@ -83,7 +81,7 @@ def test_simclr_crops_lie_inside_and_are_uniform_in_area_and_place(width, height
 
 
 def test_simclr_equals_drawing_again_until_a_crop_fits():
-    """torchvision's way, rejection of crops that do not fit, has the same distribution of areas."""
+    """Torchvision's way, rejection of crops that do not fit, has the same distribution of areas."""
     width, height = 400, 300
     drawn = np.random.default_rng(0).uniform(0.08, 1, 10 * MANY)
     kept = drawn[np.sqrt(drawn * width * height) <= min(width, height)][:MANY]
