@@ -47,7 +47,7 @@ _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _DECODABLE_FRAMES = {0xC0, 0xC1, 0xC2}
 
-# What pydicom lets through from damaged files; it has no error of its own for them.
+# What pydicom lets through from damaged files, beside two errors of its own.
 _PYDICOM_RAISES = (
     ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RuntimeError, StopIteration,
     struct.error, TypeError, ValueError,
@@ -228,13 +228,15 @@ def _read_dicom(data: bytes, max_pixels: int) -> GrayImage:
     if b"1.2.840.10008.1.2.1.99" in data[:1024]:
         # Inflating the whole file comes before its first element, so its size cannot be judged beforehand.
         raise ImageRejected("unsupported", "a deflated DICOM; rewrite it as Explicit VR Little Endian")
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = _parse_dicom(data, max_pixels)
             _check_pixel_data(dataset, max_pixels)
             return _render_dicom(_dicom_pixels(dataset), dataset)
-        except _PYDICOM_RAISES as error:
+        except (*_PYDICOM_RAISES, BytesLengthException, InvalidDicomError) as error:
             raise ImageRejected("truncated", f"pydicom cannot read it whole: {error}") from error
 
 
