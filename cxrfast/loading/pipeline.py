@@ -86,6 +86,14 @@ class Pipeline:
     def close(self) -> None:
         """Stop both pools and wait for what they are in the middle of; doing it again does nothing."""
         self._closed = True
+        try:
+            self._stop()
+        except BaseException:
+            # Ctrl-C while waiting for a thread must not leave that thread behind.
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
         self._reader.close()
         self._renderer.close()
 
