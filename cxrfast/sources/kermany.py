@@ -77,7 +77,7 @@ class Kermany:
             },
             _labels(images, patients),
         )
-        layout = _layout(images)
+        layout = _layout(found, src)
         return Release(self.name, layout, table, _MENDELEY if "Mendeley" in layout else _KAGGLE, findings)
 
 
@@ -130,16 +130,16 @@ def _labels(images: list[_Image], patients: list[str | None]) -> dict[str, list[
     return labels
 
 
-def _layout(images: list[_Image]) -> str:
-    splits = {image.split for image in images}
-    if any("chest_xray/chest_xray/" in image.path for image in images):
+def _layout(found: list[_Image], src: Path) -> str:
+    splits = {image.split for image in found}
+    if any("chest_xray/chest_xray/" in f"{src.resolve().name}/{image.path}" for image in found):
         return "Kaggle's zip as unpacked (chest_xray inside chest_xray)"
     if "val" in splits:
         return "Kaggle (train, val, test)"
     # Mendeley put the 16 images of Kaggle's val among its training images.
-    if any(image.stem in ("NORMAL2-IM-1427-0001", "person1946_bacteria_4874") for image in images):
+    if any(image.stem in ("NORMAL2-IM-1427-0001", "person1946_bacteria_4874") for image in found):
         return "Mendeley (train, test)"
-    return f"folders {', '.join(sorted(splits))} without val"
+    return f"{' and '.join(sorted(splits, key=_SPLITS.index))}, without val"
 
 
 SOURCE = Kermany()
