@@ -79,8 +79,9 @@ def fit(
     Writes `last.pt` (to resume from), `best.pt` (the model of the lowest validation loss; of the training loss where
     `valid` is None) and `metrics.csv` (a row an epoch). Validation takes the views of epoch 0 every time. The method is
     left with its last weights; `checkpoint.load_best` puts in the best. A method whose fit was broken off by an error
-    is not to be used again: make a new one, and the folder brings it to where the old one stood. Raises TrainingError on a loss that is not
-    finite, RunMismatch where the folder holds a fit of other settings, StateMismatch where it is of other data.
+    is not to be used again: make a new one, and the folder brings it to where the old one stood.
+    Raises TrainingError on a loss that is not finite, RunMismatch where the folder holds a fit of other settings,
+    StateMismatch where it is of other data.
     """
     return _Fit(method, train, valid, settings, folder, check_device(device, settings.precision), label, progress).run()
 
