@@ -8,8 +8,8 @@ from base64 import b64encode
 from html import escape
 from pathlib import Path
 
+from cxrfast.durable import write_whole
 from cxrfast.errors import EvaluationError
-from cxrfast.evaluation.files import write_whole
 from cxrfast.evaluation.report import Beside, Block, Callout, Code, Items, Paragraph, Picture, Report, Table
 from cxrfast.evaluation.table import TOTAL
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from cxrfast.evaluation.files import write_whole
+from cxrfast.durable import write_whole
 from cxrfast.evaluation.report import Beside, Block, Callout, Code, Items, Paragraph, Picture, Report, Table
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from cxrfast.durable import write_whole
 from cxrfast.errors import EvaluationError
-from cxrfast.evaluation.files import write_whole
 from cxrfast.evaluation.table import TOTAL, Evaluation
 
 _SHARED = ["class", "positives", "negatives"]

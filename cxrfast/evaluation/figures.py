@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cxrfast.durable import write_whole
 from cxrfast.errors import EvaluationError
 from cxrfast.evaluation.auroc import Floats
-from cxrfast.evaluation.files import write_whole
 from cxrfast.evaluation.table import TOTAL, Evaluation
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "cxrfast"
 
 # What each room may import, besides itself. The lazy face of the package (`cxrfast/__init__.py`) stands outside.
-GROUND = {"errors", "chance"}
+GROUND = {"errors", "chance", "durable"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "chance": set(),
+    "durable": set(),
     "labels": GROUND,
     "imaging": {"errors"},
     "sources": GROUND | {"labels"},

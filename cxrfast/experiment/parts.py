@@ -1,0 +1,169 @@
+"""Which image serves for what: training, validation, test and pretext, decided once and written down.
+
+A pretext set may be large and of many origins, so what keeps it honest is decided here and nowhere else: no patient of
+the test set, and no image whose stored bytes equal a test image's, ever enters it; where a pretext image belongs to a
+labelled patient, it falls on that patient's side of the split, so that validation stays unseen in both stages.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxrfast.errors import ConfigError
+from cxrfast.experiment.config import DataSettings, Experiment, PretextSettings
+from cxrfast.shardset.shardset import ShardSet
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of an experiment's data; `checks` says in words how the test set was kept apart."""
+
+    train: ShardSet
+    valid: ShardSet
+    test: ShardSet
+    pretext_train: ShardSet | None
+    pretext_valid: ShardSet | None
+    checks: tuple[str, ...]
+
+
+def open_parts(experiment: Experiment, shards: Path) -> Parts:
+    """Open the shard sets under `shards` and part their images as the experiment says.
+
+    Raises ConfigError where a part would be empty, and ShardSetError where a set is not there.
+    """
+    data = experiment.data
+    labelled = _open(shards, data.datasets).select(data.rows)
+    held_out = _some(labelled.select(data.test), "data.test", data.test)
+    pool = _task(_some(labelled.select(data.train), "data.train", data.train), data)
+    train, valid = _some(pool, "data.task", data.task).split(
+        fraction=data.split.fraction, seed=data.split.seed, by=data.split.by
+    )
+    test = _some(_task(held_out, data), "data.task", data.task)
+    checks = (_check_apart(pool, held_out),)
+    if experiment.pretext is None:
+        return Parts(train, valid, test, None, None, checks)
+    unlabelled = _open(shards, experiment.pretext.datasets or data.datasets)
+    first, second, check = _part_pretext(unlabelled, experiment.pretext, data, train, valid, held_out)
+    return Parts(train, valid, test, first, second, (*checks, check))
+
+
+def split_table(parts: Parts) -> pd.DataFrame:
+    """Return a row an image that serves for anything: dataset, key, patient, part, pretext."""
+    labelled = {"train": parts.train, "valid": parts.valid, "test": parts.test}
+    pretext = {"train": parts.pretext_train, "valid": parts.pretext_valid}
+    serves = [
+        part.table[["dataset", "key", "patient"]].assign(**{column: name})
+        for column, group in (("part", labelled), ("pretext", pretext))
+        for name, part in group.items()
+        if part is not None
+    ]
+    table = pd.concat(serves, ignore_index=True)
+    first = table.groupby(["dataset", "key"], sort=True).first()
+    return first.reindex(columns=["patient", "part", "pretext"]).reset_index()
+
+
+def split_digest(parts: Parts, split_csv: bytes) -> str:
+    """Return the lines of `split.sha256`: the split's hash, and each part's fingerprint over pixels and targets."""
+    named = {
+        "train": parts.train,
+        "valid": parts.valid,
+        "test": parts.test,
+        "pretext-train": parts.pretext_train,
+        "pretext-valid": parts.pretext_valid,
+    }
+    lines = [f"{hashlib.sha256(split_csv).hexdigest()}  split.csv"]
+    lines += [f"{part.fingerprint()}  {name}" for name, part in named.items() if part is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _open(shards: Path, datasets: tuple[str, ...]) -> ShardSet:
+    folders = [shards / name for name in datasets]
+    for name, folder in zip(datasets, folders, strict=True):
+        if not folder.is_dir():
+            found = sorted(entry.name for entry in shards.iterdir()) if shards.is_dir() else "no such folder"
+            raise ConfigError(
+                f"the experiment needs the shard set {name!r}, but {folder} does not exist (in {shards}: {found}); "
+                f"pack it with `cxrfast-shard pack {name} SRC --out {folder}`, or name another folder by --shards"
+            )
+    return ShardSet.open(*folders)
+
+
+def _task(part: ShardSet, data: DataSettings) -> ShardSet:
+    return part.task(data.task, uncertain=data.uncertain, blank=data.blank)
+
+
+def _some(part: ShardSet, key: str, value: str) -> ShardSet:
+    if len(part) == 0:
+        raise ConfigError(
+            f"{key} ({value}) keeps no image; look at what the shard set holds with `cxrfast-shard doctor`"
+        )
+    return part
+
+
+def _check_apart(pool: ShardSet, test: ShardSet) -> str:
+    """Refuse training data that shares a patient with the test set."""
+    shared = np.intersect1d(_patients(pool), _patients(test))
+    if len(shared):
+        raise ConfigError(
+            f"data.train and data.test share {len(shared)} patients, such as {shared[0]}; change one of them so that "
+            "the test set stays apart"
+        )
+    return (
+        f"No patient is in both the training data and the {len(test):,} test images (compared by data set and patient)."
+    )
+
+
+def _part_pretext(
+    pool: ShardSet, pretext: PretextSettings, data: DataSettings, train: ShardSet, valid: ShardSet, test: ShardSet
+) -> tuple[ShardSet, ShardSet, str]:
+    pool = pool.select(pretext.rows)
+    of_test_patient = np.isin(_patients(pool), _patients(test))
+    same_pixels = _has_pixels_of(pool, test) & ~of_test_patient
+    pool = _some(pool.rows(np.flatnonzero(~(of_test_patient | same_pixels))), "pretext.rows", pretext.rows)
+    side = _sides(pool, train, valid)
+    free = np.flatnonzero(side == "")
+    if len(free):
+        rest = pool.rows(free)
+        first, _ = rest.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
+        side[free] = np.where(np.isin(rest.table["key"], first.table["key"]), "train", "valid")
+    sides = [pool.rows(np.flatnonzero(side == name)) for name in ("train", "valid")]
+    check = (
+        f"The pretext set holds no patient of the test set ({int(of_test_patient.sum()):,} images of test patients and "
+        f"{int(same_pixels.sum()):,} further images with the stored bytes of a test image were left out; "
+        "compared by data set and patient, and by checksum and length)."
+    )
+    return sides[0], sides[1], check
+
+
+def _sides(pool: ShardSet, train: ShardSet, valid: ShardSet) -> npt.NDArray[np.object_]:
+    """Return "train", "valid" or "" for each image: its own side, else its patient's; object (n,)."""
+    side = np.full(len(pool), "", dtype=object)
+    keys, patients = pool.table["key"].to_numpy(dtype=object), _patients(pool)
+    for name, part in (("train", train), ("valid", valid)):
+        side[np.isin(patients, _patients(part))] = name
+    for name, part in (("train", train), ("valid", valid)):
+        side[np.isin(keys, part.table["key"].to_numpy(dtype=object))] = name
+    return side
+
+
+def _patients(part: ShardSet) -> npt.NDArray[np.str_]:
+    """Return `dataset/patient` of each image; an image without patient is a patient of its own; str (n,)."""
+    table = part.table
+    patient = table["patient"].astype(object).where(table["patient"].notna(), table["key"])
+    return (table["dataset"].astype(str) + "/" + patient.astype(str)).to_numpy(dtype=np.str_)
+
+
+def _has_pixels_of(pool: ShardSet, other: ShardSet) -> Mask:
+    """Tell which images are stored in the very bytes of one of `other`: bool (n,)."""
+    return np.isin(_stored_bytes(pool), _stored_bytes(other))
+
+
+def _stored_bytes(part: ShardSet) -> npt.NDArray[np.uint64]:
+    checksum = part.table["crc32"].to_numpy().astype(np.uint64)
+    return (checksum << np.uint64(32)) | part.table["nbytes"].to_numpy().astype(np.uint64)

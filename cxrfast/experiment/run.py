@@ -1,0 +1,160 @@
+"""A whole experiment: baseline, pretext, fine-tuned, evaluation, report.
+
+Each stage finishes at once where its folder says that it is finished, so this function has no memory of its own:
+starting it again is resuming it, and starting it on a finished run only writes the report again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from cxrfast.durable import write_whole
+from cxrfast.errors import ConfigError
+from cxrfast.experiment.config import ClassifierStageSettings, Experiment, StageSettings
+from cxrfast.experiment.folder import claim, held, record_split
+from cxrfast.experiment.parts import Parts, open_parts
+from cxrfast.experiment.results import Model, write_results
+from cxrfast.learning.backbone import Start
+from cxrfast.learning.checkpoint import load_best
+from cxrfast.learning.classifier import Classifier, ClassifierSettings
+from cxrfast.learning.engine import FitResult, fit
+from cxrfast.learning.moco import Moco
+from cxrfast.learning.predict import predict
+from cxrfast.learning.progress import ConsoleProgress, Progress
+from cxrfast.loading.loader import Loader
+from cxrfast.loading.order import Block, Sequential
+from cxrfast.loading.read import Reading
+from cxrfast.loading.views import ViewSpec
+from cxrfast.shardset.shardset import ShardSet
+
+VIEWS = {"paper": ViewSpec.paper(), "simclr": ViewSpec.simclr(), "plain": ViewSpec.plain()}
+
+
+def run(experiment: Experiment, *, shards: Path, folder: Path, progress: Progress | None = None) -> Path:
+    """Run the experiment on the shard sets under `shards`, or go on where `folder` says it stood.
+
+    Returns the path of the report. Raises ConfigError, RunMismatch, WeightsError, TrainingError and what else of
+    `cxrfast.errors` fits, before anything is trained where it can be known by then.
+    """
+    device = find_device(experiment.runtime.device)
+    parts = open_parts(experiment, shards)
+    with held(folder):
+        claim(folder, experiment)
+        split = record_split(folder, parts)
+        bench = _Bench(experiment, parts, folder, device, progress or ConsoleProgress())
+        bench.warn_of_long_queue()
+        models = [bench.classifier("Baseline", "baseline", start=experiment.weights)]
+        pretext = None
+        if experiment.pretext is not None:
+            encoder, pretext = bench.pretrained()
+            models.append(bench.classifier("Fine-tuned", "finetuned", start=encoder))
+        return write_results(experiment, parts, models, pretext, folder=folder, split=split)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of that name, `auto` being a GPU where there is one; ConfigError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"runtime.device: {name!r} is not a device; use cpu, cuda or auto") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"runtime.device: {name} was asked for, but torch finds no GPU here; use cpu or auto")
+    return device
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every stage of one run works with."""
+
+    experiment: Experiment
+    parts: Parts
+    folder: Path
+    device: torch.device
+    progress: Progress
+
+    def classifier(self, name: str, folder: str, *, start: Start) -> Model:
+        """Train a classifier from `start`, and score the test set with its best epoch."""
+        stage, parts = self.experiment.classifier, self.parts
+        method = Classifier(ClassifierSettings(), outputs=len(parts.train.targets), seed=stage.seed, start=start)
+        with self._shuffled(parts.train, stage, 1) as train, self._in_turn(parts.valid, stage, plain=True) as valid:
+            result = fit(
+                method,
+                train,
+                valid,
+                stage.fit,
+                self.folder / folder,
+                device=self.device,
+                label=name,
+                progress=self.progress,
+            )
+        load_best(method, result.best)
+        scores = self._score(method, stage)
+        self._write_predictions(self.folder / folder / "predictions.csv", scores)
+        return Model(name, folder, result, scores)
+
+    def pretrained(self) -> tuple[Start, FitResult]:
+        """Pretrain on images alone; returns the encoder's weights and how the stage ended."""
+        stage, parts = self.experiment.pretext, self.parts
+        if stage is None or parts.pretext_train is None or parts.pretext_valid is None:
+            raise ConfigError("this experiment has no pretext")
+        method = Moco(stage.moco, seed=stage.seed, start=self.experiment.weights)
+        with (
+            self._shuffled(parts.pretext_train, stage, method.views) as train,
+            self._in_turn(parts.pretext_valid, stage, plain=False, views=method.views) as valid,
+        ):
+            result = fit(
+                method, train, valid, stage.fit, self.folder / "pretext", device=self.device, label="Pretext",
+                progress=self.progress,
+            )  # fmt: skip
+        if stage.transfer == "best":
+            load_best(method, result.best)
+        return method.encoder_state(), result
+
+    def warn_of_long_queue(self) -> None:
+        """Warn where much of the queue is the images of the batch itself, seen moments ago: false negatives."""
+        stage, images = self.experiment.pretext, self.parts.pretext_train
+        if stage is not None and images is not None and stage.moco.queue > len(images) / 4:
+            self.progress.say(
+                f"warning: the queue of {stage.moco.queue:,} keys is longer than a quarter of the {len(images):,} "
+                f"pretext images, so many negatives are recent views of the same image; "
+                f"consider pretext.moco.queue={len(images) // 4}"
+            )
+
+    def _shuffled(self, part: ShardSet, stage: StageSettings, views: int) -> Loader:
+        order = Block(memory=self.experiment.order.memory, lanes=self.experiment.order.lanes)
+        return self._loader(part, stage, [VIEWS[stage.view]] * views, order)
+
+    def _in_turn(self, part: ShardSet, stage: StageSettings, *, plain: bool, views: int = 1) -> Loader:
+        spec = VIEWS["plain"] if plain else VIEWS[stage.view]
+        return self._loader(part, stage, [spec] * views, Sequential(lanes=self.experiment.order.lanes))
+
+    def _loader(self, part: ShardSet, stage: StageSettings, views: list[ViewSpec], order: Block | Sequential) -> Loader:
+        return Loader(
+            part,
+            views=views,
+            size=self.experiment.size,
+            batch_size=stage.batch_size,
+            seed=stage.seed,
+            order=order,
+            reading=Reading(threads=self.experiment.runtime.threads),
+            device=self.device,
+        )
+
+    def _score(self, method: Classifier, stage: ClassifierStageSettings) -> npt.NDArray[np.float32]:
+        """Return the test set's probabilities in the order of its rows: float32 (n, C)."""
+        with self._in_turn(self.parts.test, stage, plain=True) as feed:
+            found, index = predict(method, feed, device=self.device, precision=stage.fit.precision)
+        scores = np.empty_like(found)
+        scores[index] = found
+        return scores
+
+    def _write_predictions(self, path: Path, scores: npt.NDArray[np.float32]) -> None:
+        test = self.parts.test
+        table = test.table[["dataset", "key"]].join(pd.DataFrame(scores, columns=list(test.targets)))
+        write_whole(path, table.to_csv(index=False, float_format="%.9g").encode())
