@@ -1,0 +1,85 @@
+"""Write a release's files: all of it or nothing, and never into another one.
+
+Everything is written into `NAME.unfinished` beside the place and renamed at the end, so a killed run leaves no folder
+that looks like a release; what it leaves is dropped by the next run, since drawing anew is cheaper than telling a half
+from a whole. Nothing is synced to disk for the same reason. A release that stands is compared by its tables, the
+presence of its files and its first image, in a fraction of a second, not drawn again.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cxrfast.errors import SourceError
+
+Progress = Callable[[int], None]
+Drawing = Callable[[], bytes]
+
+
+def write_files(
+    folder: Path,
+    tables: Mapping[str, bytes],
+    images: Mapping[str, Drawing],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a release and return `folder`; where it stands already, complete and the same, only look at it.
+
+    `tables`: file contents by path relative to `folder`; `images`: for each path a function that draws and encodes the
+    file. `workers`: threads (None: CPUs that this process may use); they change no byte. `progress`: called with how
+    many more images are done. SourceError where `folder` holds anything else or cannot be written.
+    """
+    report = progress or (lambda done: None)
+    if folder.exists():
+        _check_same(folder, tables, images)
+        report(len(images))
+        return folder
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    try:
+        _make_folders(unfinished, (*tables, *images))
+        with ThreadPoolExecutor(workers or _cpus()) as pool:
+            for _ in pool.map(lambda path: (unfinished / path).write_bytes(images[path]()), images):
+                report(1)
+        for path, content in tables.items():
+            (unfinished / path).write_bytes(content)
+        unfinished.rename(folder)
+    except OSError as error:
+        raise SourceError(
+            f"cannot write a phantom at {folder}: {error}; choose a folder that can be written and has room"
+        ) from error
+    return folder
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _make_folders(folder: Path, paths: Iterable[str]) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    for parent in sorted({(folder / path).parent for path in paths}):
+        parent.mkdir(parents=True, exist_ok=True)
+
+
+def _check_same(folder: Path, tables: Mapping[str, bytes], images: Mapping[str, Drawing]) -> None:
+    """Raise SourceError where the folder is not what `write_files` would have written."""
+    first = next(iter(images))
+    expected = {**tables, first: images[first]()}
+    problem = next(
+        (f"its {path} is not of this phantom" for path in expected if not _holds(folder / path, expected[path])), None
+    )
+    if problem is None:
+        absent = [path for path in images if not (folder / path).is_file()]
+        problem = f"{len(absent)} of {len(images)} images are missing, such as {absent[0]}" if absent else None
+    if problem:
+        raise SourceError(
+            f"{folder} already holds another or an unfinished release: {problem}. "
+            "Choose another folder, or remove this one, or ask for the same images and seed as before."
+        )
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
