@@ -20,7 +20,7 @@ from cxrfast.experiment.parts import Parts, open_parts
 from cxrfast.experiment.results import Model, write_results
 from cxrfast.learning.backbone import Start
 from cxrfast.learning.checkpoint import load_best
-from cxrfast.learning.classifier import Classifier, ClassifierSettings
+from cxrfast.learning.classifier import Classifier
 from cxrfast.learning.engine import FitResult, fit
 from cxrfast.learning.moco import Moco
 from cxrfast.learning.predict import predict
@@ -81,7 +81,7 @@ class _Bench:
     def classifier(self, name: str, folder: str, *, start: Start) -> Model:
         """Train a classifier from `start`, and score the test set with its best epoch."""
         stage, parts = self.experiment.classifier, self.parts
-        method = Classifier(ClassifierSettings(), outputs=len(parts.train.targets), seed=stage.seed, start=start)
+        method = Classifier(outputs=len(parts.train.targets), seed=stage.seed, start=start)
         with self._shuffled(parts.train, stage, 1) as train, self._in_turn(parts.valid, stage, plain=True) as valid:
             result = fit(
                 method,

@@ -4,16 +4,15 @@ A file appears under its name only once all of it is on disk, so a kill at any m
 Every file says what it is and in which version; another kind or version is refused in words.
 """
 
-import os
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
 
+from cxrfast.durable import whole_file
 from cxrfast.errors import RunMismatch, TrainingError
 
 VERSION = 1
@@ -57,19 +56,3 @@ def load_best(module: nn.Module, path: Path) -> dict[str, Any]:
     content = read_checkpoint(path, kind="cxrfast-model")
     load_model(module, content, origin=path)
     return {name: value for name, value in content.items() if name != "model"}
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears as `path` only once the block has ended well and all of it is on disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

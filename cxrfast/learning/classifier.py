@@ -1,26 +1,18 @@
 """The multi-label classifier: one sigmoid a finding, since a radiograph can show several and a label can be unknown."""
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from cxrfast.errors import TrainingError
 from cxrfast.learning.backbone import MakeEncoder, Start, resnet18
 from cxrfast.learning.losses import at_least_float32, masked_bce, masked_bce_sum
 from cxrfast.learning.method import Method, Step
-from cxrfast.learning.settings import Settings
-
-
-class ClassifierSettings(Settings):
-    """What the classifier is made of."""
-
-    weights: str = Field(default="imagenet", description="where the encoder starts: imagenet, random or a file")
 
 
 class Classifier(Method):
     """An encoder with one output a target, all layers trainable.
 
-    `start` (a pretext's `encoder_state()` or a file) takes the place of `settings.weights`; the last layer is new.
+    `start` is `imagenet`, `random`, a file, or a pretext's `encoder_state()`; the last layer is always new.
     """
 
     kind = "classifier"
@@ -29,16 +21,15 @@ class Classifier(Method):
 
     def __init__(
         self,
-        settings: ClassifierSettings,
         *,
         outputs: int,
         seed: int,
-        start: Start | None = None,
+        start: Start,
         make_encoder: MakeEncoder = resnet18,
     ) -> None:
         super().__init__()
         self.outputs = outputs
-        self.encoder = make_encoder(outputs, settings.weights if start is None else start, seed=seed)
+        self.encoder = make_encoder(outputs, start, seed=seed)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, C) of images uint8 (B, 1, 1, S, S)."""

@@ -7,7 +7,7 @@ import csv
 from io import StringIO
 from pathlib import Path
 
-from cxrfast.learning.checkpoint import whole_file
+from cxrfast.durable import whole_file
 
 COLUMNS = (
     "epoch", "step", "lr", "train_loss", "valid_loss", "images", "seconds", "images_per_second", "wait_share",

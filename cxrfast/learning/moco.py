@@ -25,7 +25,6 @@ from cxrfast.learning.settings import Settings
 class MocoSettings(Settings):
     """What MoCo is made of."""
 
-    weights: str = Field(default="imagenet", description="where both encoders start: imagenet, random or a file")
     head: Literal["linear", "mlp"] = Field(
         default="linear", description="last layer: linear, or MoCo v2's own two layers"
     )
@@ -36,19 +35,18 @@ class MocoSettings(Settings):
 
 
 class Moco(Method):
-    """A query encoder that learns, a key encoder that follows it, and a queue of past keys."""
+    """A query encoder that learns, a key encoder that follows it, and a queue of past keys; both begin at `start`."""
 
     kind = "moco"
     views = 2
     encoder_prefix = "query.net."
 
     def __init__(
-        self, settings: MocoSettings, *, seed: int, start: Start | None = None, make_encoder: MakeEncoder = resnet18
+        self, settings: MocoSettings, *, seed: int, start: Start, make_encoder: MakeEncoder = resnet18
     ) -> None:
         super().__init__()
-        weights = settings.weights if start is None else start
         self.temperature = settings.temperature
-        self.query = make_encoder(settings.dim, weights, seed=seed, head=settings.head)
+        self.query = make_encoder(settings.dim, start, seed=seed, head=settings.head)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.queue = NegativeQueue(settings.queue, settings.dim, seed=seed)
         self._follow = get_ema_multi_avg_fn(settings.momentum)  # type: ignore[no-untyped-call]

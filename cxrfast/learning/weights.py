@@ -23,7 +23,8 @@ def imagenet_state(download: Callable[[], Mapping[str, Tensor]], *, file_name: s
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise WeightsError(
             f"the ImageNet weights could not be had through torchvision ({type(error).__name__}: {error}). "
-            f"On a machine with a network, fetch https://download.pytorch.org/models/{file_name}, copy it here, and "
+            f"On a machine with a network, "
+            f"`torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url` says where {file_name} lies; copy it here and "
             f"set `weights: /path/to/{file_name}`; or set `weights: random` to start from noise on purpose"
         ) from error
 

@@ -50,7 +50,7 @@ def job(folder: Path, *, kill_at: int | None = None, checkpoint_minutes: float =
         countdown.tick()
         sync(handle)
 
-    moco = Moco(MocoSettings(weights="random", dim=8, queue=20, momentum=0.9), seed=3, make_encoder=tiny)
+    moco = Moco(MocoSettings(dim=8, queue=20, momentum=0.9), start="random", seed=3, make_encoder=tiny)
     settings = SETTINGS.model_copy(update={"checkpoint_minutes": checkpoint_minutes})
     os.fsync = sync_or_die
     try:

@@ -7,7 +7,7 @@ from unit.learning.fakes import same_bits, tiny
 
 from cxrfast.errors import WeightsError
 from cxrfast.learning.backbone import IMAGENET_MEAN, IMAGENET_STD, GrayToRGB, resnet18
-from cxrfast.learning.classifier import Classifier, ClassifierSettings
+from cxrfast.learning.classifier import Classifier
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +117,18 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
 
 
 def test_without_a_network_imagenet_says_how_to_bring_the_file(tmp_path, monkeypatch):
-    """Where the download fails nothing starts at random: the error names the file, its address and the setting."""
+    """Where the download fails nothing starts at random: the error names the file, where its address stands, and the setting."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(WeightsError) as caught:
         resnet18(2, "imagenet", seed=1)
-    for words in ("https://download.pytorch.org/models/resnet18-f37072fd.pth", "weights: /path", "weights: random"):
+    for words in ("IMAGENET1K_V1.url", "resnet18-f37072fd.pth", "weights: /path", "weights: random"):
         assert words in str(caught.value)
 
 
 def test_an_encoders_state_loads_in_torchvision(body):
     """What a method hands on has torchvision's names and shapes, but for the last layer's outputs."""
-    state = Classifier(ClassifierSettings(weights="random"), outputs=4, seed=1).encoder_state()
+    state = Classifier(start="random", outputs=4, seed=1).encoder_state()
     assert {k: v.shape for k, v in state.items() if "fc." not in k} == {
         k: v.shape for k, v in body.items() if "fc." not in k
     }

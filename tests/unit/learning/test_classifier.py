@@ -5,21 +5,19 @@ import torch
 from unit.learning.fakes import FakeFeed, tiny
 
 from cxrfast.errors import TrainingError, WeightsError
-from cxrfast.learning.classifier import Classifier, ClassifierSettings
+from cxrfast.learning.classifier import Classifier
 from cxrfast.learning.losses import masked_bce
 from cxrfast.learning.method import Step
 from cxrfast.learning.moco import Moco, MocoSettings
 
-RANDOM = ClassifierSettings(weights="random")
 
-
-def make(outputs=2, seed=1, start=None):
-    return Classifier(RANDOM, outputs=outputs, seed=seed, start=start, make_encoder=tiny)
+def make(outputs=2, seed=1, start="random"):
+    return Classifier(outputs=outputs, seed=seed, start=start, make_encoder=tiny)
 
 
 def test_a_classifier_goes_on_from_a_pretexts_query_encoder():
     """All layers but the last equal the pretext's query encoder's; the last is new; every one is trainable."""
-    moco = Moco(MocoSettings(weights="random", dim=8, queue=4), seed=5, make_encoder=tiny)
+    moco = Moco(MocoSettings(dim=8, queue=4), start="random", seed=5, make_encoder=tiny)
     classifier = make(start=moco.encoder_state(), seed=1)
     theirs, fresh = moco.query.net.state_dict(), make(seed=1).encoder.net.state_dict()
     for name, value in classifier.encoder.net.state_dict().items():

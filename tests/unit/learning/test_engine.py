@@ -7,7 +7,7 @@ from unit.learning.fakes import FakeFeed, same_bits, snapshot, tiny
 
 from cxrfast.errors import ConfigError, RunMismatch, StateMismatch, TrainingError
 from cxrfast.learning.checkpoint import load_best
-from cxrfast.learning.classifier import Classifier, ClassifierSettings
+from cxrfast.learning.classifier import Classifier
 from cxrfast.learning.engine import FitSettings, fit
 from cxrfast.learning.metrics import COLUMNS
 from cxrfast.learning.moco import Moco, MocoSettings
@@ -24,7 +24,7 @@ def settings(epochs=3, lr=0.02, **more):
 
 
 def classifier(seed=1):
-    return Classifier(ClassifierSettings(weights="random"), outputs=2, seed=seed, make_encoder=tiny)
+    return Classifier(start="random", outputs=2, seed=seed, make_encoder=tiny)
 
 
 def train(folder, chosen, *, method=None, feed=None, valid=None):
@@ -146,10 +146,10 @@ def test_a_folder_of_another_fit_is_refused(tmp_path):
         train(tmp_path, settings(1, lr=0.5))
     with pytest.raises(RunMismatch, match=r"schedule\.name: 'cosine', was 'constant'"):
         train(tmp_path, settings(1, schedule=ScheduleSettings(name="cosine")))
-    moco = Moco(MocoSettings(weights="random", dim=8, queue=8), seed=1, make_encoder=tiny)
+    moco = Moco(MocoSettings(dim=8, queue=8), start="random", seed=1, make_encoder=tiny)
     with pytest.raises(RunMismatch, match="method: 'moco', was 'classifier'"):
         train(tmp_path, settings(1), method=moco, feed=FakeFeed(views=2))
-    wider = Classifier(ClassifierSettings(weights="random"), outputs=5, seed=1, make_encoder=tiny)
+    wider = Classifier(start="random", outputs=5, seed=1, make_encoder=tiny)
     with pytest.raises(RunMismatch, match=r"fc\.weight"):
         train(tmp_path, settings(1), method=wider)
     with pytest.raises(StateMismatch):
@@ -262,7 +262,7 @@ def test_half_precision_and_layout_train_as_well(tmp_path):
 
 def test_training_leaves_torchs_globals_alone(tmp_path):
     """A fit changes neither the thread count nor the global generator."""
-    method = Moco(MocoSettings(weights="random", dim=8, queue=8), seed=1, make_encoder=tiny)
+    method = Moco(MocoSettings(dim=8, queue=8), start="random", seed=1, make_encoder=tiny)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     valid = FakeFeed(size=16, views=2)
     train(tmp_path, settings(1), method=method, feed=FakeFeed(views=2), valid=valid)
@@ -274,7 +274,7 @@ def test_moco_validation_in_a_fit_moves_nothing(tmp_path):
     """Two fits, one validated and one not, end in the same bits."""
     ends = []
     for number, valid in enumerate((None, FakeFeed(size=16, views=2, seed=7))):
-        method = Moco(MocoSettings(weights="random", dim=8, queue=20), seed=1, make_encoder=tiny)
+        method = Moco(MocoSettings(dim=8, queue=20), start="random", seed=1, make_encoder=tiny)
         fit(method, FakeFeed(views=2), valid, settings(2), tmp_path / str(number), device="cpu", label="x",
             progress=Silent())  # fmt: skip
         ends.append(snapshot(method))

@@ -10,12 +10,12 @@ from cxrfast.learning.losses import info_nce
 from cxrfast.learning.method import Step
 from cxrfast.learning.moco import Moco, MocoSettings
 
-SETTINGS = MocoSettings(weights="random", dim=8, queue=20, momentum=0.9, temperature=0.2)
+SETTINGS = MocoSettings(dim=8, queue=20, momentum=0.9, temperature=0.2)
 STEP = Step(0, 10)
 
 
 def make(settings=SETTINGS, seed=1):
-    return Moco(settings, seed=seed, make_encoder=tiny).double()
+    return Moco(settings, start="random", seed=seed, make_encoder=tiny).double()
 
 
 def batches(count=3):

@@ -1,14 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
-from cxrfast.learning.classifier import ClassifierSettings
 from cxrfast.learning.engine import FitSettings
 from cxrfast.learning.moco import MocoSettings
 from cxrfast.learning.optimisers import OptimizerSettings
 from cxrfast.learning.schedules import ScheduleSettings
 from cxrfast.learning.settings import differences
 
-ALL = (FitSettings, OptimizerSettings, ScheduleSettings, MocoSettings, ClassifierSettings)
+ALL = (FitSettings, OptimizerSettings, ScheduleSettings, MocoSettings)
 
 
 @pytest.mark.parametrize("kind", ALL)
