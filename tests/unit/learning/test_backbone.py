@@ -117,7 +117,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
 
 
 def test_without_a_network_imagenet_says_how_to_bring_the_file(tmp_path, monkeypatch):
-    """Where the download fails nothing starts at random: the error names the file, where its address stands, and the setting."""
+    """Where the download fails nothing starts at random: the error names the file, its address and the setting."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(WeightsError) as caught:
