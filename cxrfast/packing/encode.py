@@ -5,14 +5,10 @@ members itself, which leaves the parent nothing but appending; this module impor
 a worker starts in a third of a second.
 """
 
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +100,9 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def start_worker(alive: Connection) -> None:
-    """Make ready a worker process: one OpenCV thread, deaf to Ctrl-C, gone as soon as `alive` closes.
-
-    The parent alone holds the other end, so it closes when the parent wants to stop and also when it is killed.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ready_worker() -> None:
+    """Make ready a worker process: processes share the work, so each has one OpenCV thread."""
     cv2.setNumThreads(1)
-    threading.Thread(target=_leave_when_closed, args=(alive,), daemon=True).start()
-
-
-def _leave_when_closed(alive: Connection) -> None:
-    alive.poll(None)
-    os._exit(1)
 
 
 def _pack_image(path: Path, key: str, document: dict[str, Any], recipe: Recipe) -> Packed | Rejected:

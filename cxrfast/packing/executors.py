@@ -6,16 +6,15 @@ until the window is full. Any `concurrent.futures` executor fits.
 """
 
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from cxrfast.errors import PackError
-from cxrfast.packing.encode import one_thread, start_worker
+from cxrfast.packing.encode import one_thread, ready_worker
+from cxrfast.packing.pool import ProcessWorkers
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -50,25 +49,20 @@ def in_order(
 def processes(count: int) -> Iterator[Executor]:
     """Yield an executor of `count` processes, or for 1 of none: then a job runs when it is submitted.
 
-    Processes are spawned, not forked, so that no lock, thread or descriptor of the parent is copied. An exception that
-    passes through, Ctrl-C too, ends them at once in the middle of their images.
+    An exception that passes through, Ctrl-C too, ends the processes at once in the middle of their images.
     """
     if count == 1:
         with one_thread():
             yield InlineExecutor()
         return
-    context = get_context("spawn")
-    alive, ours = context.Pipe(duplex=False)
-    pool = _QuietPool(count, mp_context=context, initializer=start_worker, initargs=(alive,))
+    pool = ProcessWorkers(count, initializer=ready_worker)
     try:
         yield pool
     except BaseException:
-        ours.close()
+        pool.kill()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        ours.close()
-        alive.close()
+        pool.shutdown()
 
 
 def usable_cpus() -> int:
@@ -89,14 +83,3 @@ class InlineExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
-
-
-class _QuietPool(ProcessPoolExecutor):
-    """Starts its processes with Ctrl-C held back, which they inherit: only the parent is to hear of it."""
-
-    def submit(self, fn: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> "Future[ResultT]":  # noqa: ANN401
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)

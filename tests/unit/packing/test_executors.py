@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -63,17 +61,3 @@ def test_a_dead_worker_is_said_in_words():
     """A worker killed from outside is a PackError with the remedy, not a hanging run."""
     with pytest.raises(PackError, match=r"worker died.*run again"), processes(2) as pool:
         list(in_order(pool, os._exit, [3, 3], window=2))
-
-
-def test_a_worker_process_holds_neither_torch_nor_webdataset():
-    """A worker of the real pool has loaded nothing of them, has one OpenCV thread, and is deaf to Ctrl-C."""
-    question = (
-        "[name for name in ('torch', 'webdataset', 'pandas') if name in __import__('sys').modules], "
-        "__import__('cv2').getNumThreads(), __import__('signal').getsignal(2).name"
-    )
-    code = (
-        "from cxrfast.packing.executors import processes\n"
-        f"with processes(2) as pool: print(pool.submit(eval, {question!r}).result())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "([], 1, 'SIG_IGN')", done.stderr
