@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from cxrfast.durable import write_whole
 from cxrfast.errors import EvaluationError
 from cxrfast.evaluation import Picture, Report, Table, auroc_table, compare, evaluate, write_html, write_markdown
 from cxrfast.evaluation.as_markdown import escape
-from cxrfast.durable import write_whole
 
 NASTY = """<script>alert("1")</script> & *a* _b_ `c` | [d](http://e) ![f](g) #h $i$ ~~j~~ \\k &amp; me1_b1024"""
 texts = st.text(

@@ -1,0 +1,134 @@
+"""Who serves for what: parts are disjoint by patient, and nothing of the test set reaches a pretext."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import experiment, pack_into
+
+from cxrfast.errors import ConfigError, RunMismatch
+from cxrfast.experiment.folder import record_split
+from cxrfast.experiment.parts import Parts, open_parts, split_table
+from cxrfast.shardset.shardset import ShardSet
+
+
+def patients(*parts: ShardSet | None) -> set[str]:
+    return {
+        f"{dataset}/{patient}"
+        for part in parts
+        if part is not None
+        for dataset, patient in zip(part.table["dataset"], part.table["patient"], strict=True)
+    }
+
+
+def keys(part: ShardSet | None) -> set[str]:
+    return set() if part is None else set(part.table["key"])
+
+
+@pytest.fixture(scope="module")
+def two_sets(phantom_shards: Path, phantom_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return shards of CheXpert phantoms, and a Kermany tree of which one image is a copy of a test image's file."""
+    folder = tmp_path_factory.mktemp("two")
+    shutil.copytree(phantom_shards / "chexpert", folder / "shards" / "chexpert")
+    tests = sorted((phantom_release / "valid").rglob("*frontal.jpg"))
+    others = sorted((phantom_release / "train").rglob("*frontal.jpg"))
+    names = [f"IM-{number:04d}-0001.jpeg" for number in range(24)]
+    for name, file in zip(names, [tests[0], *others], strict=False):
+        target = folder / "kermany" / "train" / "NORMAL" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    pneumonia = folder / "kermany" / "train" / "PNEUMONIA" / "person1_virus_1.jpeg"
+    pneumonia.parent.mkdir(parents=True)
+    shutil.copyfile(others[-1], pneumonia)
+    pack_into(folder / "shards", "kermany", folder / "kermany")
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("task", ["chexpert14", "chexpert-rare"])
+def test_no_patient_is_on_two_sides(phantom_shards: Path, task: str, seed: int) -> None:
+    """Training, validation and test share no patient; pretext follows the labelled sides, whatever the task."""
+    parts = open_parts(experiment(f"data.task={task}", f"data.split.seed={seed}"), phantom_shards)
+    train, valid, test = patients(parts.train), patients(parts.valid), patients(parts.test)
+    assert not train & valid
+    assert not (train | valid) & test
+    assert not patients(parts.pretext_train) & (patients(parts.pretext_valid) | valid | test)
+    assert not patients(parts.pretext_valid) & (train | test)
+    assert keys(parts.train) <= keys(parts.pretext_train)
+    assert keys(parts.valid) <= keys(parts.pretext_valid)
+
+
+def test_a_pretext_of_the_labelled_set_is_its_frontal_training_images(phantom_shards: Path) -> None:
+    """With one set and a task that keeps all rows, pretext and classifier see the same images."""
+    parts = open_parts(experiment(), phantom_shards)
+    assert keys(parts.pretext_train) == keys(parts.train)
+    assert keys(parts.pretext_valid) == keys(parts.valid)
+    assert set(parts.train.table["projection"]) == {"frontal"}
+
+
+def test_pixels_of_a_test_image_stay_out_under_any_name(two_sets: Path) -> None:
+    """A copy of a test image in another data set, under another patient, enters neither side of the pretext."""
+    parts = open_parts(experiment("pretext.datasets=[chexpert, kermany]"), two_sets)
+    pretext = keys(parts.pretext_train) | keys(parts.pretext_valid)
+    assert "kermany-IM-0000-0001" not in pretext
+    assert sum(key.startswith("kermany") for key in pretext) == 24
+    assert keys(parts.pretext_valid) - keys(parts.valid)
+    assert any("1 further images with the stored bytes of a test image" in check for check in parts.checks)
+
+
+def test_without_a_pretext_there_are_no_pretext_parts(phantom_shards: Path) -> None:
+    """`pretext: null` leaves the baseline alone."""
+    parts = open_parts(experiment("pretext=null"), phantom_shards)
+    assert parts.pretext_train is None
+    assert parts.pretext_valid is None
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.datasets=[kermany]", "cxrfast-shard pack kermany"),
+        ("data.rows=projection == 'oblique'", "data.rows"),
+        ("data.test=release_split == 'test'", "data.test"),
+        ("pretext.rows=age > 500", "pretext.rows"),
+        ("data.test=release_split == 'train'", "share"),
+    ],
+)
+def test_parts_that_cannot_be_made_are_named(phantom_shards: Path, override: str, words: str) -> None:
+    """A missing shard set, an expression that keeps nothing, and a test set among the training images are refused."""
+    with pytest.raises(ConfigError) as error:
+        open_parts(experiment(override), phantom_shards)
+    assert words in str(error.value)
+
+
+def test_the_split_is_written_down_and_never_changes(phantom_shards: Path, tmp_path: Path) -> None:
+    """`split.csv` names every image's part, is the same each time, and a folder refuses another split of other data."""
+    parts = open_parts(experiment(), phantom_shards)
+    first = record_split(tmp_path, parts)
+    table = pd.read_csv(tmp_path / "split.csv")
+    assert (table["part"] == "train").sum() == len(parts.train)
+    assert (table["part"] == "test").sum() == len(parts.test)
+    assert table.loc[table["part"] == "test", "pretext"].isna().all()
+    assert record_split(tmp_path, open_parts(experiment(), phantom_shards)) == first
+    with pytest.raises(RunMismatch, match=r"split\.csv"):
+        record_split(tmp_path, open_parts(experiment("data.split.seed=9"), phantom_shards))
+    with pytest.raises(RunMismatch, match="train"):
+        record_split(tmp_path, _relabelled(parts))
+
+
+def test_the_split_table_has_one_row_an_image(phantom_shards: Path) -> None:
+    """An image that serves in both stages stands there once, with both."""
+    parts = open_parts(experiment(), phantom_shards)
+    table = split_table(parts)
+    assert not table["key"].duplicated().any()
+    assert len(table) == len(parts.train) + len(parts.valid) + len(parts.test)
+
+
+def _relabelled(parts: Parts) -> Parts:
+    """Return the parts with one training label changed: same images, another task."""
+    labels = parts.train.labels.copy()
+    labels[0, 0] = np.float32(1) - labels[0, 0]
+    train = parts.train
+    changed = ShardSet(train.table, train.folders, train.names, train.annotated, train.targets, labels)
+    return Parts(changed, parts.valid, parts.test, parts.pretext_train, parts.pretext_valid, parts.checks)
