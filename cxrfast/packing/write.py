@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from cxrfast.durable import sync_folder
 from cxrfast.errors import PackError
 from cxrfast.packing.encode import Packed
 from cxrfast.shardset.format import ARCHIVE_END, canonical_json, index_bytes, index_line, index_name, tar_name
@@ -161,7 +162,7 @@ def remove_staging(out: Path) -> None:
     # Another packer may have come in between; then the folder is its own.
     with suppress(OSError):
         staging.rmdir()
-    _sync_folder(out)
+    sync_folder(out)
 
 
 def remove_parts(out: Path) -> None:
@@ -202,17 +203,9 @@ def _lock(out: Path) -> int:
 
 def _publish(temporary: Path, final: Path) -> None:
     temporary.replace(final)
-    _sync_folder(final.parent)
+    sync_folder(final.parent)
 
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
