@@ -38,13 +38,11 @@ def open_parts(experiment: Experiment, shards: Path) -> Parts:
     Raises ConfigError where a part would be empty, and ShardSetError where a set is not there.
     """
     data = experiment.data
-    labelled = _open(shards, data.datasets).select(data.rows)
-    held_out = _some(labelled.select(data.test), "data.test", data.test)
-    pool = _task(_some(labelled.select(data.train), "data.train", data.train), data)
-    train, valid = _some(pool, "data.task", data.task).split(
-        fraction=data.split.fraction, seed=data.split.seed, by=data.split.by
-    )
-    test = _some(_task(held_out, data), "data.task", data.task)
+    labelled = _kept(_open(shards, data.datasets), "data.rows", data.rows)
+    held_out = _kept(labelled, "data.test", data.test)
+    pool = _task(_kept(labelled, "data.train", data.train), data)
+    train, valid = pool.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
+    test = _task(held_out, data)
     checks = (_check_apart(pool, held_out),)
     if experiment.pretext is None:
         return Parts(train, valid, test, None, None, checks)
@@ -94,16 +92,23 @@ def _open(shards: Path, datasets: tuple[str, ...]) -> ShardSet:
     return ShardSet.open(*folders)
 
 
+def _kept(part: ShardSet, key: str, expression: str) -> ShardSet:
+    """Select rows; ConfigError where none is kept, saying what there would have been."""
+    kept = part.select(expression)
+    if len(kept):
+        return kept
+    there = "; ".join(
+        f"{column}: " + ", ".join(f"{value} {count:,}" for value, count in part.table[column].value_counts().items())
+        for column in ("dataset", "projection", "release_split")
+    )
+    raise ConfigError(f"{key} ({expression}) keeps none of {len(part):,} images ({there})")
+
+
 def _task(part: ShardSet, data: DataSettings) -> ShardSet:
-    return part.task(data.task, uncertain=data.uncertain, blank=data.blank)
-
-
-def _some(part: ShardSet, key: str, value: str) -> ShardSet:
-    if len(part) == 0:
-        raise ConfigError(
-            f"{key} ({value}) keeps no image; look at what the shard set holds with `cxrfast-shard doctor`"
-        )
-    return part
+    chosen = part.task(data.task, uncertain=data.uncertain, blank=data.blank)
+    if len(chosen) == 0:
+        raise ConfigError(f"the task {data.task} (data.task) keeps none of {len(part):,} images; choose another task")
+    return chosen
 
 
 def _check_apart(pool: ShardSet, test: ShardSet) -> str:
@@ -122,10 +127,14 @@ def _check_apart(pool: ShardSet, test: ShardSet) -> str:
 def _part_pretext(
     pool: ShardSet, pretext: PretextSettings, data: DataSettings, train: ShardSet, valid: ShardSet, test: ShardSet
 ) -> tuple[ShardSet, ShardSet, str]:
-    pool = pool.select(pretext.rows)
+    pool = _kept(pool, "pretext.rows", pretext.rows)
     of_test_patient = np.isin(_patients(pool), _patients(test))
     same_pixels = _has_pixels_of(pool, test) & ~of_test_patient
-    pool = _some(pool.rows(np.flatnonzero(~(of_test_patient | same_pixels))), "pretext.rows", pretext.rows)
+    pool = pool.rows(~(of_test_patient | same_pixels))
+    if len(pool) == 0:
+        raise ConfigError(
+            f"pretext.rows ({pretext.rows}) keeps only images of test patients; nothing is left to learn from"
+        )
     side = _sides(pool, train, valid)
     free = np.flatnonzero(side == "")
     if len(free):
