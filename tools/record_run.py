@@ -27,7 +27,7 @@ def record(run: Path, results: Path = RESULTS) -> Path:
     """Copy the run's findings into a new folder of `results`; returns that folder."""
     if not (run / "report.md").is_file():
         raise SystemExit(f"{run} holds no report.md: the run has not finished; start cxrfast-train again to finish it")
-    environment = json.loads((run / "environment.json").read_text())
+    environment = json.loads((run / "environment.json").read_text())[0]
     date = re.sub(r"\D", "", str(environment["started"]))[:8]
     commit = re.sub(r"\W", "-", str(environment["commit"] or environment["packages"]["cxrfast"]))
     folder = results / f"{run.name}_{machine(environment)}_{date}_{commit}"

@@ -38,13 +38,13 @@ Examples:
     help="Lay a value over the file's, such as -o classifier.fit.epochs=3. May be given many times.",
 )
 def train(config: str, shards: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
-    """Run an experiment: train the baseline, pretrain, fine-tune, evaluate, report."""
+    """Run an experiment: train the baseline, pretrain, fine-tune, evaluate. The last line is the report's path."""
     from cxrfast.experiment.files import load
     from cxrfast.experiment.run import run
 
     experiment = load(config, overrides)
     report = run(experiment, shards=shards, folder=folder or Path("runs") / experiment.name)
-    click.echo(f"The report is in {report}")
+    click.echo(report)
 
 
 def main() -> None:

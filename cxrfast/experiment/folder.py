@@ -24,6 +24,8 @@ from cxrfast.experiment.files import dump, load
 from cxrfast.experiment.parts import Parts, split_digest, split_table
 from cxrfast.learning.settings import differences
 
+Facts = dict[str, Any]
+
 _PACKAGES = (
     "cxrfast", "torch", "torchvision", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "pyarrow",
     "webdataset",
@@ -56,7 +58,7 @@ def claim(folder: Path, experiment: Experiment) -> None:
                 "choose another folder by --run, or go back to those settings"
             )
     write_whole(config, dump(experiment).encode())
-    write_whole(folder / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
+    _record_start(folder / "environment.json")
 
 
 def record_split(folder: Path, parts: Parts) -> str:
@@ -76,7 +78,20 @@ def record_split(folder: Path, parts: Parts) -> str:
     return digest.split()[0]
 
 
-def environment() -> dict[str, Any]:
+def starts(folder: Path) -> list[Facts]:
+    """Return the environments that the run was started in, the first one first; one entry while nothing changed."""
+    path = folder / "environment.json"
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def _record_start(path: Path) -> None:
+    """Note in what the run is started, where that differs from how it was started before."""
+    before, now = starts(path.parent), environment()
+    if not before or {**before[-1], "started": now["started"]} != now:
+        write_whole(path, (json.dumps([*before, now], indent=2) + "\n").encode())
+
+
+def environment() -> Facts:
     """Return what a reader needs to judge or repeat the figures: versions, machine, commit, command."""
     import torch
 

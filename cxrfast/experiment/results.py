@@ -28,7 +28,7 @@ from cxrfast.evaluation import (
 )
 from cxrfast.experiment.config import Experiment
 from cxrfast.experiment.files import dump
-from cxrfast.experiment.folder import environment
+from cxrfast.experiment.folder import starts
 from cxrfast.experiment.parts import Parts
 from cxrfast.learning.engine import FitResult
 
@@ -61,7 +61,7 @@ def write_results(
     report.note(*experiment.notes)
     _add_data(report, parts, figures, split)
     _add_training(report, models, pretext, folder, figures)
-    _add_method(report, experiment)
+    _add_method(report, experiment, folder)
     write_markdown(report, folder / "report.md")
     return write_html(report, folder / "report.html")
 
@@ -162,9 +162,9 @@ def _add_training(
     )
 
 
-def _add_method(report: Report, experiment: Experiment) -> None:
+def _add_method(report: Report, experiment: Experiment, folder: Path) -> None:
     section = report.section("How this was made")
-    facts = environment()
+    facts, *later = starts(folder)
     section.facts(
         {
             "Machine": f"{facts['cpu']}, {facts['cpus']} CPUs, GPU: {facts['gpu'] or 'none'}",
@@ -173,5 +173,8 @@ def _add_method(report: Report, experiment: Experiment) -> None:
             "Packages": ", ".join(f"{name} {number}" for name, number in facts["packages"].items()),
         }
     )
+    for start in later:
+        changed = ", ".join(name for name in start if name != "started" and start[name] != facts[name])
+        section.note(f"Started again on {start['started']} with another {changed}: see environment.json.")
     section.paragraph("The resolved settings:")
     section.code(dump(experiment))

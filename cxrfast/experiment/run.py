@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from cxrfast.durable import write_whole
-from cxrfast.errors import ConfigError
+from cxrfast.errors import ConfigError, TrainingError
 from cxrfast.experiment.config import ClassifierStageSettings, Experiment, StageSettings
 from cxrfast.experiment.folder import claim, held, record_split
 from cxrfast.experiment.parts import Parts, open_parts
@@ -22,6 +22,7 @@ from cxrfast.learning.backbone import Start
 from cxrfast.learning.checkpoint import load_best
 from cxrfast.learning.classifier import Classifier
 from cxrfast.learning.engine import FitResult, fit
+from cxrfast.learning.method import Method
 from cxrfast.learning.moco import Moco
 from cxrfast.learning.predict import predict
 from cxrfast.learning.progress import ConsoleProgress, Progress
@@ -82,17 +83,8 @@ class _Bench:
         """Train a classifier from `start`, and score the test set with its best epoch."""
         stage, parts = self.experiment.classifier, self.parts
         method = Classifier(outputs=len(parts.train.targets), seed=stage.seed, start=start)
-        with self._shuffled(parts.train, stage, 1) as train, self._in_turn(parts.valid, stage, plain=True) as valid:
-            result = fit(
-                method,
-                train,
-                valid,
-                stage.fit,
-                self.folder / folder,
-                device=self.device,
-                label=name,
-                progress=self.progress,
-            )
+        train, valid = self._shuffled(parts.train, stage, 1), self._in_turn(parts.valid, stage, plain=True)
+        result = self._fit(method, train, valid, stage, folder, label=name)
         load_best(method, result.best)
         scores = self._score(method, stage)
         self._write_predictions(self.folder / folder / "predictions.csv", scores)
@@ -104,17 +96,28 @@ class _Bench:
         if stage is None or parts.pretext_train is None or parts.pretext_valid is None:
             raise ConfigError("this experiment has no pretext")
         method = Moco(stage.moco, seed=stage.seed, start=self.experiment.weights)
-        with (
-            self._shuffled(parts.pretext_train, stage, method.views) as train,
-            self._in_turn(parts.pretext_valid, stage, plain=False, views=method.views) as valid,
-        ):
-            result = fit(
-                method, train, valid, stage.fit, self.folder / "pretext", device=self.device, label="Pretext",
-                progress=self.progress,
-            )  # fmt: skip
+        train = self._shuffled(parts.pretext_train, stage, method.views)
+        valid = self._in_turn(parts.pretext_valid, stage, plain=False, views=method.views)
+        result = self._fit(method, train, valid, stage, "pretext", label="Pretext")
         if stage.transfer == "best":
             load_best(method, result.best)
         return method.encoder_state(), result
+
+    def _fit(
+        self, method: Method, train: Loader, valid: Loader, stage: StageSettings, folder: str, *, label: str
+    ) -> FitResult:
+        """Train, or go on; where a batch is to blame for an end, name its images."""
+        with train, valid:
+            try:
+                return fit(
+                    method, train, valid, stage.fit, self.folder / folder,
+                    device=self.device, label=label, progress=self.progress,
+                )  # fmt: skip
+            except TrainingError as error:
+                if not error.rows:
+                    raise
+                keys = ", ".join(train.set.table["key"].iloc[list(error.rows)])
+                raise TrainingError(f"{error}\nThe batch held: {keys}", rows=error.rows) from error
 
     def warn_of_long_queue(self) -> None:
         """Warn where much of the queue is the images of the batch itself, seen moments ago: false negatives."""

@@ -76,7 +76,7 @@ def test_a_run_leaves_what_the_design_promises(undisturbed: Path) -> None:
     assert html.count("data:image/png;base64") == 3
     assert "synthetic phantoms" in html
     assert "random starting weights" in html
-    assert json.loads((undisturbed / "environment.json").read_text())["packages"]["torch"] == version("torch")
+    assert json.loads((undisturbed / "environment.json").read_text())[0]["packages"]["torch"] == version("torch")
     table = pd.read_csv(undisturbed / "table.csv")
     assert table["class"].iloc[-1] == "Total"
     assert len(table) == 15
