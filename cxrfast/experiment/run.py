@@ -47,7 +47,8 @@ def run(experiment: Experiment, *, shards: Path, folder: Path, progress: Progres
         claim(folder, experiment)
         split = record_split(folder, parts)
         bench = _Bench(experiment, parts, folder, device, progress or ConsoleProgress())
-        bench.warn_of_long_queue()
+        if warning := queue_warning(experiment, parts):
+            bench.progress.say(warning)
         models = [bench.classifier("Baseline", "baseline", start=experiment.weights)]
         pretext = None
         if experiment.pretext is not None:
@@ -67,6 +68,17 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"runtime.device: {name} was asked for, but torch finds no GPU here; use cpu or auto")
     return device
+
+
+def queue_warning(experiment: Experiment, parts: Parts) -> str | None:
+    """Warn where much of the queue is what the batch itself was moments ago, so that negatives are false."""
+    stage, images = experiment.pretext, parts.pretext_train
+    if stage is None or images is None or stage.moco.queue <= len(images) / 4:
+        return None
+    return (
+        f"warning: the queue of {stage.moco.queue:,} keys is longer than a quarter of the {len(images):,} pretext images, "
+        f"so many negatives are recent views of the same images; consider pretext.moco.queue={len(images) // 4}"
+    )
 
 
 @dataclass(frozen=True)
@@ -118,16 +130,6 @@ class _Bench:
                     raise
                 keys = ", ".join(train.set.table["key"].iloc[list(error.rows)])
                 raise TrainingError(f"{error}\nThe batch held: {keys}", rows=error.rows) from error
-
-    def warn_of_long_queue(self) -> None:
-        """Warn where much of the queue is the images of the batch itself, seen moments ago: false negatives."""
-        stage, images = self.experiment.pretext, self.parts.pretext_train
-        if stage is not None and images is not None and stage.moco.queue > len(images) / 4:
-            self.progress.say(
-                f"warning: the queue of {stage.moco.queue:,} keys is longer than a quarter of the {len(images):,} "
-                f"pretext images, so many negatives are recent views of the same image; "
-                f"consider pretext.moco.queue={len(images) // 4}"
-            )
 
     def _shuffled(self, part: ShardSet, stage: StageSettings, views: int) -> Loader:
         order = Block(memory=self.experiment.order.memory, lanes=self.experiment.order.lanes)

@@ -11,6 +11,7 @@ from small_runs import experiment, pack_into
 from cxrfast.errors import ConfigError, RunMismatch
 from cxrfast.experiment.folder import record_split
 from cxrfast.experiment.parts import Parts, open_parts, split_table
+from cxrfast.experiment.run import queue_warning
 from cxrfast.shardset.shardset import ShardSet
 
 
@@ -132,3 +133,16 @@ def _relabelled(parts: Parts) -> Parts:
     train = parts.train
     changed = ShardSet(train.table, train.folders, train.names, train.annotated, train.targets, labels)
     return Parts(changed, parts.valid, parts.test, parts.pretext_train, parts.pretext_valid, parts.checks)
+
+
+@pytest.mark.parametrize(("over", "warned"), [(-1, False), (0, False), (1, True)])
+def test_a_queue_longer_than_a_quarter_of_the_images_is_warned_of(
+    phantom_shards: Path, over: int, warned: bool
+) -> None:
+    """Beyond a quarter of the pretext images, not at it, the run says so and names a length that fits."""
+    images = len(keys(open_parts(experiment(), phantom_shards).pretext_train))
+    longest = images // 4
+    chosen = experiment(f"pretext.moco.queue={longest + over}")
+    warning = queue_warning(chosen, open_parts(chosen, phantom_shards))
+    assert (warning is not None) == warned
+    assert warning is None or f"pretext.moco.queue={longest}" in warning
