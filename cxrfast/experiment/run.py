@@ -76,8 +76,8 @@ def queue_warning(experiment: Experiment, parts: Parts) -> str | None:
     if stage is None or images is None or stage.moco.queue <= len(images) / 4:
         return None
     return (
-        f"warning: the queue of {stage.moco.queue:,} keys is longer than a quarter of the {len(images):,} pretext images, "
-        f"so many negatives are recent views of the same images; consider pretext.moco.queue={len(images) // 4}"
+        f"warning: the queue of {stage.moco.queue:,} keys is longer than a quarter of the {len(images):,} pretext "
+        f"images, so many negatives are recent views of the same images; consider pretext.moco.queue={len(images) // 4}"
     )
 
 
