@@ -5,8 +5,10 @@ PYTHON ?= python3
 DEMO ?= demo
 BIN := $(VENV)/bin
 # DALI exists for Linux alone; elsewhere the package works on OpenCV.
-EXTRAS := $(if $(filter Linux,$(shell uname -s)),dev$(comma)cuda13,dev)
-comma := ,
+EXTRAS := dev
+ifeq ($(shell uname -s),Linux)
+EXTRAS := dev,cuda13
+endif
 
 .PHONY: setup demo test lint format clean
 
