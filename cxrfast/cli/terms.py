@@ -38,7 +38,7 @@ def _status_of(command: click.Command) -> int:
         click.echo(f"Error: {error}", err=True)
         return USER_CAN_MEND
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Nothing is lost: run the same command again and it goes on from here.", err=True)
+        click.echo("Interrupted. Run the same command again to go on from what it has saved.", err=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ Every file says what it is and in which version; another kind or version is refu
 
 import pickle
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def load_model(module: nn.Module, content: Mapping[str, Any], *, origin: Path) -
         raise RunMismatch(
             f"{origin} holds a {content.get('method')} that does not fit: {' '.join(lines)}; use another run folder"
         ) from error
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return a hash (32 hex digits) of a module's whole state, names and bits, so that equal starts can be told."""
+    digest = sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
 
 
 def load_best(module: nn.Module, path: Path) -> dict[str, Any]:

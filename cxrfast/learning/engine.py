@@ -18,9 +18,10 @@ from torch import Tensor
 
 from cxrfast.errors import RunMismatch, TrainingError
 from cxrfast.learning.amp import Precision, autocast, check_device
-from cxrfast.learning.checkpoint import load_model, read_checkpoint, write_checkpoint
+from cxrfast.learning.checkpoint import load_model, read_checkpoint, weights_digest, write_checkpoint
 from cxrfast.learning.feed import BatchLike, Feed
 from cxrfast.learning.fitstate import FitState
+from cxrfast.learning.interrupt import Interrupt
 from cxrfast.learning.method import Method, Step
 from cxrfast.learning.metrics import write_metrics
 from cxrfast.learning.optimisers import OptimizerSettings, build_optimizer
@@ -100,6 +101,7 @@ class _Fit:
     ) -> None:
         self.train, self.valid, self.settings, self.folder, self.device = train, valid, settings, folder, device
         self.label, self.progress = label, progress or ConsoleProgress()
+        self.origin = weights_digest(method)
         self.method = self._placed(method)
         self.optimizer = build_optimizer(settings.optimizer, method, device=device)
         self.total_steps = settings.epochs * train.batches_per_epoch
@@ -112,10 +114,11 @@ class _Fit:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.images_seen = 0
         self.saved_at = time.monotonic()
+        self.interrupt = Interrupt()
 
     def run(self) -> FitResult:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with stage(self.progress, self.label):
+        with stage(self.progress, self.label), self.interrupt:
             self._resume()
             while not (stopped := self._why_stop()):
                 self._train_epoch()
@@ -152,6 +155,7 @@ class _Fit:
             state.seconds, begun = state.seconds + now - begun, now
             self._mark("train", state.batch, self.train.batches_per_epoch, len(batch.index), loss)
             self._save_if_due()
+            self._stop_if_asked()
         if state.batch != self.train.batches_per_epoch:
             raise TrainingError(
                 f"{self.label}: epoch {state.epoch + 1} ended after {state.batch} batches of "
@@ -173,6 +177,7 @@ class _Fit:
         self.watch.see(loss, rows=batch.index, epoch=state.epoch + 1, step=state.step + 1)
         self._update(loss)
         self.method.after_step(step)
+        state.lr = self._rate()
         self.schedule.after_step()
         self.loss_sum += loss.detach().double() * len(images)
         state.step, state.batch, state.images = state.step + 1, state.batch + 1, state.images + len(images)
@@ -210,6 +215,7 @@ class _Fit:
                     losses, known = self.method.validation_loss(*self._moved(batch))
                     total, count = total + losses, count + known
                 self._mark("valid", number, valid.batches_per_epoch, len(batch.index), None)
+                self._stop_if_asked()
         loss = float(total) / float(count) if count else float("nan")
         if loss - loss != 0:
             raise TrainingError(
@@ -220,10 +226,10 @@ class _Fit:
 
     def _close_epoch(self) -> None:
         self.watch.flush()
-        state, rate = self.state, self._rate()
+        state = self.state
         train_loss = float(self.loss_sum) / state.images
         valid_loss = None if self.valid is None else self._validate(self.valid)
-        is_best = state.close_epoch(lr=rate, train_loss=train_loss, valid_loss=valid_loss)
+        is_best = state.close_epoch(train_loss=train_loss, valid_loss=valid_loss)
         if is_best:
             self._write_best()
         self.schedule.after_epoch(train_loss if valid_loss is None else valid_loss)
@@ -248,6 +254,16 @@ class _Fit:
             self.state.loss_sum = float(self.loss_sum)
             self._save()
 
+    def _stop_if_asked(self) -> None:
+        """After Ctrl-C: save, say where, and end. Validation changes nothing, so it can be broken off and done anew."""
+        if not self.interrupt.asked:
+            return
+        self.watch.flush()
+        self.state.loss_sum = float(self.loss_sum)
+        self._save()
+        self.progress.say(f"stopped and saved in epoch {self.state.epoch + 1}, step {self.state.step}")
+        raise KeyboardInterrupt
+
     def _save(self) -> None:
         self._write("last.pt", kind="cxrfast-fit", **self._parts(), train=self.train.state_dict(),
                     state=self.state.to_plain(), stopped=self._why_stop())  # fmt: skip
@@ -269,6 +285,7 @@ class _Fit:
             "method": self.method.kind,
             "encoder_prefix": self.method.encoder_prefix,
             "settings": self.settings.identity(),
+            "origin": self.origin,
             "model": self.method.state_dict(),
         }
         write_checkpoint(self.folder / name, about | content, kind=kind)
@@ -281,10 +298,16 @@ class _Fit:
         self._check_same(content)
         self.train.load_state_dict(content["train"])
         load_model(self.method, content, origin=path)
+        self._check_origin(content)
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
         self.scaler.load_state_dict(content["scaler"])
         self.state = FitState.from_plain(content["state"])
+        if self.state.epoch > self.settings.epochs:
+            raise RunMismatch(
+                f"{self.folder} has done {self.state.epoch} epochs already, and {self.settings.epochs} are asked for; "
+                "ask for as many or more, or use another folder"
+            )
         write_metrics(self.folder / "metrics.csv", self.state.rows)
         self._say_resumed(content["torch"])
 
@@ -294,6 +317,13 @@ class _Fit:
         if found := differences(ours, theirs):
             raise RunMismatch(
                 f"{self.folder} holds a fit of other settings ({'; '.join(found)}); set them back or use another folder"
+            )
+
+    def _check_origin(self, content: dict[str, Any]) -> None:
+        if content["origin"] != self.origin:
+            raise RunMismatch(
+                f"{self.folder} holds a fit that started from other weights: what it started from has changed since "
+                "(a pretext that was trained on, another weights file). Remove that folder to train it anew"
             )
 
     def _say_resumed(self, torch_then: str) -> None:

@@ -14,11 +14,15 @@ from cxrfast.learning.schedules import ScheduleSettings
 
 @dataclass
 class FitState:
-    """Progress of a fit. `epoch` epochs are done and `batch` batches of the next; `best_epoch` counts from 1."""
+    """Progress of a fit. `epoch` epochs are done and `batch` batches of the next; `best_epoch` counts from 1.
+
+    `lr` is the learning rate of the last step.
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    lr: float = 0.0
     best_epoch: int = 0
     best_loss: float = inf
     loss_sum: float = 0.0
@@ -36,7 +40,7 @@ class FitState:
         """Return the state that `to_plain` wrote."""
         return cls(**plain)
 
-    def close_epoch(self, *, lr: float, train_loss: float, valid_loss: float | None) -> bool:
+    def close_epoch(self, *, train_loss: float, valid_loss: float | None) -> bool:
         """Turn the running sums into a row and count the epoch; return whether its loss is a new minimum.
 
         The validation loss is what is judged; without a validation set, the training loss is.
@@ -44,7 +48,7 @@ class FitState:
         self.epoch += 1
         seconds = max(self.seconds, 1e-9)
         row: Row = {
-            "epoch": self.epoch, "step": self.step, "lr": lr, "train_loss": train_loss, "valid_loss": valid_loss,
+            "epoch": self.epoch, "step": self.step, "lr": self.lr, "train_loss": train_loss, "valid_loss": valid_loss,
             "images": self.images, "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images / seconds, 2), "wait_share": round(self.waited / seconds, 4),
         }  # fmt: skip
@@ -62,7 +66,7 @@ class FitState:
         Asked anew of every resumed fit, so that a finished one goes on when it is given more epochs.
         """
         if self.epoch >= epochs:
-            return f"all {epochs} epochs are done"
+            return f"all {epochs} epochs are done" if epochs > 1 else "its one epoch is done"
         if schedule.patience_stop and self.best_epoch and self.epoch - self.best_epoch >= schedule.patience_stop:
             return f"the loss reached no new minimum in {schedule.patience_stop} epochs"
         if schedule.name == "plateau" and lr < schedule.stop_below:

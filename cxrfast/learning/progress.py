@@ -95,7 +95,7 @@ class ConsoleProgress:
 
     def say(self, text: str) -> None:
         """Write one line that stays."""
-        self._line(f"{self._label}: {text}")
+        self._line(f"{self._label}: {text}" if self._label else text)
 
     def end(self) -> None:
         """Close the stage, if one is open."""

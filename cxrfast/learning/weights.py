@@ -40,7 +40,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(
-            f"weights {path}: not a state dict that loads safely ({_first_line(error)}); "
+            f"weights {path}: not a state dict that loads safely ({type(error).__name__}); "
             "save it as torch.save(model.state_dict(), path)"
         ) from error
     state = _encoder_part(found)
@@ -82,7 +82,3 @@ def _listed(what: str, names: list[str]) -> list[str]:
         return []
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return [f"{what}: {', '.join(names[:4])}{more}"]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 import csv
 import math
+import signal
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from cxrfast.learning.predict import predict
 from cxrfast.learning.progress import Silent
 from cxrfast.learning.schedules import ScheduleSettings
 
+TIMED = {"seconds", "images_per_second", "wait_share"}
 CONSTANT = ScheduleSettings(name="constant")
 
 
@@ -41,6 +43,23 @@ def rows_of(folder):
 
 class Interrupted(Exception):
     pass
+
+
+def untimed(folder):
+    return [{name: value for name, value in row.items() if name not in TIMED} for row in rows_of(folder)]
+
+
+class SignalledFeed(FakeFeed):
+    """Raises SIGINT while it hands out the batch of that number, counted over all such feeds."""
+
+    left = 10**9
+
+    def epoch(self, epoch, *, start=0):
+        for batch in super().epoch(epoch, start=start):
+            SignalledFeed.left -= 1
+            if SignalledFeed.left == 0:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
 
 
 class StopsFeed(FakeFeed):
@@ -122,7 +141,7 @@ def test_a_finished_fit_returns_at_once(tmp_path):
     """The same call again reads no batch and gives the same result and last weights."""
     first, result = train(tmp_path, settings(2))
     feed, valid = FakeFeed(), FakeFeed(size=20, keep=True, seed=7)
-    again, second = train(tmp_path, settings(2), method=classifier(8), feed=feed, valid=valid)
+    again, second = train(tmp_path, settings(2), feed=feed, valid=valid)
     assert second == result
     assert feed.asked == valid.asked == []
     assert same_bits(snapshot(again), snapshot(first))
@@ -154,6 +173,37 @@ def test_a_folder_of_another_fit_is_refused(tmp_path):
         train(tmp_path, settings(1), method=wider)
     with pytest.raises(StateMismatch):
         train(tmp_path, settings(1), feed=FakeFeed(seed=4))
+    with pytest.raises(RunMismatch, match="started from other weights"):
+        train(tmp_path, settings(1), method=classifier(8))
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    """A fit of 3 epochs cannot become one of 2: its weights have seen three."""
+    train(tmp_path, settings(3))
+    with pytest.raises(RunMismatch, match="3 epochs already, and 2"):
+        train(tmp_path, settings(2))
+
+
+def test_a_row_holds_the_rate_of_its_last_step(tmp_path):
+    """With a cosine over 6 steps, epoch 3's row shows the rate that its last step used, not the 0 that follows it."""
+    train(tmp_path, settings(3, schedule=ScheduleSettings(name="cosine")), feed=FakeFeed(size=16))
+    rates = [float(row["lr"]) for row in rows_of(tmp_path)]
+    assert rates == pytest.approx([0.02 * (1 + math.cos(math.pi * step / 6)) / 2 for step in (1, 3, 5)])
+
+
+@pytest.mark.parametrize("event", [1, 4, 7, 11])
+def test_ctrl_c_saves_the_step_that_it_falls_in(tmp_path, event):
+    """SIGINT in a step or in validation ends training after it, saved; going on gives the undisturbed run's bits."""
+    whole, _ = train(tmp_path / "whole", settings(3))
+    feed, valid = SignalledFeed(), SignalledFeed(size=20, keep=True, seed=7)
+    SignalledFeed.left = event
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", settings(3), feed=feed, valid=valid)
+    saved = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["state"]
+    assert saved["step"] >= 1
+    resumed, _ = train(tmp_path / "parts", settings(3))
+    assert same_bits(snapshot(resumed), snapshot(whole))
+    assert untimed(tmp_path / "parts") == untimed(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

@@ -47,7 +47,7 @@ def test_plateau_falls_below_any_rate_until_the_stop_rule_ends_training():
     opt, state, chosen = optimizer(3e-5), FitState(), ScheduleSettings()
     schedule = Schedule(chosen, opt, total_steps=1)
     while not (why := state.why_stop(chosen, epochs=100, lr=rate(opt))):
-        state.close_epoch(lr=rate(opt), train_loss=1.0, valid_loss=1.0)
+        state.close_epoch(train_loss=1.0, valid_loss=1.0)
         schedule.after_epoch(1.0)
     assert state.epoch == 1 + 3 * 3
     assert rate(opt) == pytest.approx(3e-8)
@@ -64,7 +64,7 @@ def test_training_stops_when_the_loss_stalls():
     """`patience_stop` counts epochs since the last new minimum."""
     chosen, state, stops = ScheduleSettings(name="constant", patience_stop=2), FitState(images=1), []
     for loss in (0.9, 0.8, 0.85, 0.7, 0.7, 0.71):
-        state.close_epoch(lr=1, train_loss=0.0, valid_loss=loss)
+        state.close_epoch(train_loss=0.0, valid_loss=loss)
         stops.append(bool(state.why_stop(chosen, epochs=50, lr=1)))
     assert stops == [False, False, False, False, False, True]
     assert (state.best_epoch, state.best_loss) == (4, 0.7)
