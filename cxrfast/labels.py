@@ -8,6 +8,7 @@ and is masked in every loss and metric, since it is never known to be 0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +116,8 @@ def make_targets(
     """
     needed = dict.fromkeys((*task.targets, *task.among, *task.other))
     needed.pop("Other", None)
+    for name, policy in (("uncertain", uncertain), ("blank", blank)):
+        _check_classes(name, policy, tuple(needed))
     values = {
         name: _class_values(table, name, annotated, _word(uncertain, name, "ones"), _word(blank, name, "zeros"))
         for name in needed
@@ -161,6 +164,14 @@ def _any_positive(columns: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.floa
     stacked = np.stack(columns)
     masked = np.where(np.isnan(stacked).any(axis=0), np.float32(np.nan), np.float32(0))
     return np.where((stacked == 1).any(axis=0), np.float32(1), masked)
+
+
+def _check_classes(name: str, policy: Policy, classes: tuple[str, ...]) -> None:
+    strangers = [] if isinstance(policy, str) else [key for key in policy if key not in classes]
+    if strangers:
+        near = get_close_matches(strangers[0], classes, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its classes: {', '.join(classes)}"
+        raise LabelError(f"{name} names the class {strangers[0]!r}, which the task does not use; {hint}")
 
 
 def _word(policy: Policy, name: str, default: str) -> str:

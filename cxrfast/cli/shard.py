@@ -49,7 +49,7 @@ def shard() -> None:
     """Pack chest X-ray data sets, as they are downloaded, into shards that load fast."""
 
 
-@shard.command()
+@shard.command(short_help="Say what a release is and what it lacks.")
 @click.argument("dataset")
 @click.argument("src", type=_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON, for programs.")
@@ -70,7 +70,7 @@ def doctor(dataset: str, src: Path, as_json: bool) -> None:
     click.echo(f"\nNext: cxrfast-shard pack {dataset} {shlex.quote(str(src))}")
 
 
-@shard.command()
+@shard.command(short_help="Pack a release into a shard set; again to resume.")
 @click.argument("dataset")
 @click.argument("src", type=_FOLDER)
 @click.option("--out", type=_FOLDER, help="The folder to pack into; shards/DATASET where none is given.")
@@ -144,12 +144,13 @@ def _report(summary: "Summary", dataset: str, out: Path) -> str:
     if summary.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in summary.codes.items())
         lines.append(f"Rejected: {codes}; listed in {out / 'rejected.csv'}")
-    config = _CONFIGS.get(dataset, "me1.yaml")
-    lines.append(f"Next: cxrfast-train --config {config} --shards {shlex.quote(str(out.parent))}")
+    if out.name == dataset:  # an experiment finds a shard set by its data set's name
+        config = _CONFIGS.get(dataset, "me1.yaml")
+        lines.append(f"Next: cxrfast-train --config {config} --shards {shlex.quote(str(out.parent))}")
     return "\n".join(lines)
 
 
-@shard.command()
+@shard.command(short_help="Draw synthetic releases to try everything on.")
 @click.argument("out", type=_FOLDER)
 @click.option(
     "--datasets",

@@ -7,6 +7,9 @@ import click
 from cxrfast.cli.terms import run as run_command
 
 _EPILOG = """\b
+Packaged experiments: me1.yaml, kermany.yaml, demo.yaml
+
+\b
 Examples:
   cxrfast-train --config me1.yaml --shards /data/shards
   cxrfast-train --config me1.yaml -o weights=resnet18.pth -o classifier.fit.epochs=5

@@ -28,7 +28,7 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .75rem; }
 h2 { font-size: 1.2rem; margin: 2.75rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 p, ul, .callout { max-width: 48rem; }
 .result { font-size: 1.1rem; max-width: 60rem; }
-.beside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1.15fr); gap: 2rem; align-items: start; }
+.beside { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2rem; align-items: start; }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 @media (prefers-color-scheme: dark) { img { padding: 10px; } }

@@ -52,7 +52,12 @@ def _resolve(name: str, beside: Path, seen: tuple[str, ...]) -> Tree:
         return tree
     if not isinstance(base, str):
         raise ConfigError(f"{where}: extends names one file, found {base!r}")
-    return _merge(_resolve(base, Path(where).parent, (*seen, where)), tree)
+    extended = _resolve(base, Path(where).parent, (*seen, where))
+    merged = _merge(extended, tree)
+    if isinstance(extended.get("notes"), list) and isinstance(tree.get("notes"), list):
+        # A reading of the file that is extended stays a reading: notes are added to, never lost.
+        merged["notes"] = extended["notes"] + tree["notes"]
+    return merged
 
 
 def _find(name: str, beside: Path) -> tuple[str, str]:
@@ -79,7 +84,7 @@ def _parse(text: str, where: str) -> Tree:
 
 
 def _merge(base: Tree, over: Tree) -> Tree:
-    """Lay one tree over another: mappings merge, everything else (lists too) is replaced."""
+    """Lay one tree over another: mappings merge key by key, everything else (lists too) is replaced."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -84,6 +84,8 @@ def _open(shards: Path, datasets: tuple[str, ...]) -> ShardSet:
     folders = [shards / name for name in datasets]
     for name, folder in zip(datasets, folders, strict=True):
         if not folder.is_dir():
+            if (shards / "shardset.json").is_file():
+                raise ConfigError(f"{shards} is a shard set itself; name the folder above it: --shards {shards.parent}")
             found = sorted(entry.name for entry in shards.iterdir()) if shards.is_dir() else "no such folder"
             raise ConfigError(
                 f"the experiment needs the shard set {name!r}, but {folder} does not exist (in {shards}: {found}); "
@@ -120,7 +122,8 @@ def _check_apart(pool: ShardSet, test: ShardSet) -> str:
             "the test set stays apart"
         )
     return (
-        f"No patient is in both the training data and the {len(test):,} test images (compared by data set and patient)."
+        f"No patient is in both the training data and the {len(test):,} test images "
+        "(compared by data set and patient, as the release names patients)."
     )
 
 

@@ -60,7 +60,7 @@ def write_results(
     report.warning(*provisos(comparison))
     report.note(*experiment.notes)
     _add_data(report, parts, figures, split)
-    _add_training(report, models, pretext, folder, figures)
+    _add_training(report, experiment, models, pretext, folder, figures)
     _add_method(report, experiment, folder)
     write_markdown(report, folder / "report.md")
     return write_html(report, folder / "report.html")
@@ -102,9 +102,11 @@ def _subtitle(experiment: Experiment) -> str:
 def _table_caption(experiment: Experiment, comparison: Comparison) -> str:
     settings = experiment.evaluation
     bold = "; bold: significant by the study's rule" if comparison.others else ""
+    total = "; Total: mean over classes, weighted by positives" if len(comparison.baseline.targets) > 1 else ""
     return (
         f"AUROC as centre ± half-width of the {100 * settings.confidence:g} % bootstrap interval "
-        f"({settings.replicates} replicates){bold}."
+        f"({settings.replicates} replicates){bold}{total}. The AUROC of the test set itself and the "
+        "ends of intervals are in table.csv."
     )
 
 
@@ -131,7 +133,12 @@ def _add_data(report: Report, parts: Parts, figures: _Figures, split: str) -> No
 
 
 def _add_training(
-    report: Report, models: list[Model], pretext: FitResult | None, folder: Path, figures: _Figures
+    report: Report,
+    experiment: Experiment,
+    models: list[Model],
+    pretext: FitResult | None,
+    folder: Path,
+    figures: _Figures,
 ) -> None:
     section = report.section("Training")
     stages = [(model.name, model.folder, model.result) for model in models]
@@ -150,13 +157,16 @@ def _add_training(
             "Epochs": result.epochs,
             "Best epoch": result.best_epoch,
             "Lowest validation loss": result.best_loss,
-            "Images/s": float(metrics[name]["images_per_second"].median()),
-            "Minutes": float(metrics[name]["seconds"].sum()) / 60,
+            "Images/s": round(metrics[name]["images_per_second"].median()),
+            "Minutes": f"{metrics[name]['seconds'].sum() / 60:.1f}",
             "Waiting for data": f"{100 * float(metrics[name]['wait_share'].median()):.1f} %",
             "Ended because": result.stopped,
         }
         for name, _, result in stages
     ]
+    if experiment.pretext is not None and pretext is not None:
+        epoch = pretext.best_epoch if experiment.pretext.transfer == "best" else pretext.epochs
+        section.paragraph(f"The fine-tuned classifier starts from the pretext's query encoder after epoch {epoch}.")
     section.table(
         pd.DataFrame(rows), "Images/s and waiting: medians over epochs of training steps, without validation."
     )

@@ -18,7 +18,7 @@ from cxrfast.experiment.config import ClassifierStageSettings, Experiment, Stage
 from cxrfast.experiment.folder import claim, held, record_split
 from cxrfast.experiment.parts import Parts, open_parts
 from cxrfast.experiment.results import Model, write_results
-from cxrfast.learning.backbone import Start
+from cxrfast.learning.backbone import Start, check_weights
 from cxrfast.learning.checkpoint import load_best
 from cxrfast.learning.classifier import Classifier
 from cxrfast.learning.engine import FitResult, fit
@@ -43,6 +43,7 @@ def run(experiment: Experiment, *, shards: Path, folder: Path, progress: Progres
     """
     device = find_device(experiment.runtime.device)
     parts = open_parts(experiment, shards)
+    check_weights(experiment.weights)
     with held(folder):
         claim(folder, experiment)
         split = record_split(folder, parts)

@@ -94,6 +94,11 @@ def resnet18(outputs: int, weights: Start, *, seed: int, head: Head = "linear") 
     return Encoder(net)
 
 
+def check_weights(weights: Start) -> None:
+    """Raise WeightsError where weights cannot be had or do not fit, before anything else is begun with them."""
+    resnet18(1, weights, seed=0)
+
+
 def new_head(features: int, outputs: int, head: Head) -> nn.Module:
     """Return a last layer: linear, or the two-layer one of MoCo v2 (Chen et al. 2020, section 2)."""
     if head == "linear":

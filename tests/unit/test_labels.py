@@ -92,11 +92,13 @@ def test_rare_has_the_six_and_other() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    """An unknown task, an unknown policy and a target that no set annotates are each refused in words."""
+    """An unknown task, policy or class of a policy, and a target that no set annotates are each refused in words."""
     with pytest.raises(LabelError, match="chexpert14"):
         labels.find_task("chexpert15")
     with pytest.raises(LabelError, match="ignore"):
         targets(chexpert(Edema=[1]), "chexpert14", blank="maybe")
+    with pytest.raises(LabelError, match="did you mean 'Edema'"):
+        targets(chexpert(Edema=[1]), "chexpert14", uncertain={"Edem": "zeros"})
     with pytest.raises(LabelError, match="annotates 'Edema'"):
         targets(kermany([1]), labels.Task("edema", ("Edema",)))
 

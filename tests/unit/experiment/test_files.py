@@ -50,11 +50,12 @@ def test_me1_holds_the_values_of_the_study() -> None:
 
 
 def test_an_extending_file_holds_only_what_differs(tmp_path: Path) -> None:
-    """Mappings merge key by key, lists and values are replaced, through any number of files, packaged or not."""
+    """Mappings merge key by key, values are replaced, notes added, through any number of files, packaged or not."""
     (tmp_path / "a.yaml").write_text("extends: me1.yaml\nname: a\nsize: 128\nclassifier: {fit: {epochs: 7}}\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\nnotes: [one]\n")
     me1, b = files.load("me1"), files.load(tmp_path / "b.yaml")
-    assert (b.size, b.classifier.fit.epochs, b.notes) == (128, 7, ("one",))
+    assert (b.size, b.classifier.fit.epochs) == (128, 7)
+    assert b.notes == (*me1.notes, "one")
     assert b.classifier.fit.optimizer == me1.classifier.fit.optimizer
     assert differences(me1.identity(), b.identity())[-1] == "size: 224, was 128"
 
