@@ -126,9 +126,12 @@ def pack(
     out = out or Path("shards") / dataset
     settings = Recipe(dataset=dataset, **recipe)  # type: ignore[arg-type]  # click has checked the kinds
     click.echo(f"Reading the tables and folders of {source.title} in {src} ...", err=True)
+    release = source.scan(src)
+    for finding in release.findings:
+        click.echo(f"Note: {finding}", err=True)
     with Counting("packing") as progress:
         summary = pack_release(
-            source, src, out, recipe=settings, workers=workers, max_rejects=max_rejects, progress=progress
+            release, src, out, recipe=settings, workers=workers, max_rejects=max_rejects, progress=progress
         )
     click.echo(_report(summary, dataset, out))
 

@@ -107,7 +107,7 @@ class Experiment(Settings):
 
     NEUTRAL = frozenset({"name", "about", "notes", "runtime"})
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Names the run folder.")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the run folder.")
     about: str = Field(default="", description="What is asked, in a sentence or two; opens the report.")
     notes: tuple[str, ...] = Field(default=(), description="Readings and departures that the report must print.")
     size: int = Field(default=224, ge=8, description="Side of the square that the network sees, in pixels.")

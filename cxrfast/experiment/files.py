@@ -4,6 +4,7 @@ A file that extends another holds only what differs, so two experiments can be c
 cost is a lookup through the chain; `config.yaml` in the run folder therefore always holds the whole, resolved.
 """
 
+from collections.abc import Hashable
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -63,7 +64,7 @@ def _resolve(name: str, beside: Path, seen: tuple[str, ...]) -> Tree:
 def _find(name: str, beside: Path) -> tuple[str, str]:
     for path in (beside / name, Path(name)):
         if path.is_file():
-            return str(path), path.read_text(encoding="utf-8")
+            return str(path.resolve()), _read_text(path)
     file = name if name.endswith(".yaml") else f"{name}.yaml"
     if "/" not in name and file in packaged():
         entry = resources.files("cxrfast.experiment") / "configs" / file
@@ -73,9 +74,28 @@ def _find(name: str, beside: Path) -> tuple[str, str]:
     raise ConfigError(f"there is no experiment file {name!r}, neither here nor in the package; {hint}")
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and strict on what YAML lets pass: a key given twice would lose the first value without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping, refusing a key that stands there twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _parse(text: str, where: str) -> Tree:
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):

@@ -35,7 +35,10 @@ _PACKAGES = (
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process alone; the kernel lets go of it however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RunMismatch(f"{folder} is not a folder, and cannot become one; choose another --run") from None
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +71,7 @@ def record_split(folder: Path, parts: Parts) -> str:
     recorded = folder / "split.sha256"
     if recorded.exists() and recorded.read_text() != digest:
         before, now = recorded.read_text().splitlines(), digest.splitlines()
-        names = ", ".join(sorted({line.split("  ")[1] for line in set(before) ^ set(now)}))
+        names = ", ".join(sorted({line.partition("  ")[2] or "damaged lines" for line in set(before) ^ set(now)}))
         raise RunMismatch(
             f"{folder} holds a run on other data: {names} differ from what was recorded in {recorded}; "
             "the shard sets have changed since. Choose another folder by --run, or bring the old shards back"
@@ -81,7 +84,15 @@ def record_split(folder: Path, parts: Parts) -> str:
 def starts(folder: Path) -> list[Facts]:
     """Return the environments that the run was started in, the first one first; one entry while nothing changed."""
     path = folder / "environment.json"
-    return list(json.loads(path.read_text())) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not (isinstance(found, list) and found and all(isinstance(start, dict) for start in found)):
+        raise RunMismatch(f"{path} is damaged; remove it and run again: what the run was started in is then noted anew")
+    return found
 
 
 def _record_start(path: Path) -> None:

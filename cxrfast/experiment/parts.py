@@ -40,10 +40,12 @@ def open_parts(experiment: Experiment, shards: Path) -> Parts:
     data = experiment.data
     labelled = _kept(_open(shards, data.datasets), "data.rows", data.rows)
     held_out = _kept(labelled, "data.test", data.test)
-    pool = _task(_kept(labelled, "data.train", data.train), data)
+    pool = _kept(labelled, "data.train", data.train)
+    copies = _has_pixels_of(pool, held_out)
+    checks = (_check_apart(pool, held_out, int(copies.sum())),)
+    pool = _task(pool.rows(~copies), data)
     train, valid = pool.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
     test = _task(held_out, data)
-    checks = (_check_apart(pool, held_out),)
     if experiment.pretext is None:
         return Parts(train, valid, test, None, None, checks)
     unlabelled = _open(shards, experiment.pretext.datasets or data.datasets)
@@ -113,7 +115,7 @@ def _task(part: ShardSet, data: DataSettings) -> ShardSet:
     return chosen
 
 
-def _check_apart(pool: ShardSet, test: ShardSet) -> str:
+def _check_apart(pool: ShardSet, test: ShardSet, copies: int) -> str:
     """Refuse training data that shares a patient with the test set."""
     shared = np.intersect1d(_patients(pool), _patients(test))
     if len(shared):
@@ -123,7 +125,8 @@ def _check_apart(pool: ShardSet, test: ShardSet) -> str:
         )
     return (
         f"No patient is in both the training data and the {len(test):,} test images "
-        "(compared by data set and patient, as the release names patients)."
+        "(compared by data set and patient, as the release names patients); "
+        f"{copies:,} training images with the stored bytes of a test image were left out."
     )
 
 

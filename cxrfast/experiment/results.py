@@ -5,6 +5,7 @@ what was not run; what its figures rest on stands beside them.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ class Model:
     name: str
     folder: str
     result: FitResult
-    scores: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
 
 
 def write_results(
@@ -183,8 +184,8 @@ def _add_method(report: Report, experiment: Experiment, folder: Path) -> None:
             "Packages": ", ".join(f"{name} {number}" for name, number in facts["packages"].items()),
         }
     )
-    for start in later:
-        changed = ", ".join(name for name in start if name != "started" and start[name] != facts[name])
+    for before, start in pairwise([facts, *later]):
+        changed = ", ".join(name for name in start if name != "started" and start[name] != before.get(name))
         section.note(f"Started again on {start['started']} with another {changed}: see environment.json.")
     section.paragraph("The resolved settings:")
     section.code(dump(experiment))

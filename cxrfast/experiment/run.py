@@ -18,6 +18,7 @@ from cxrfast.experiment.config import ClassifierStageSettings, Experiment, Stage
 from cxrfast.experiment.folder import claim, held, record_split
 from cxrfast.experiment.parts import Parts, open_parts
 from cxrfast.experiment.results import Model, write_results
+from cxrfast.learning.amp import check_device
 from cxrfast.learning.backbone import Start, check_weights
 from cxrfast.learning.checkpoint import load_best
 from cxrfast.learning.classifier import Classifier
@@ -44,6 +45,7 @@ def run(experiment: Experiment, *, shards: Path, folder: Path, progress: Progres
     device = find_device(experiment.runtime.device)
     parts = open_parts(experiment, shards)
     check_weights(experiment.weights)
+    _check_stages(experiment, parts, device)
     with held(folder):
         claim(folder, experiment)
         split = record_split(folder, parts)
@@ -69,6 +71,25 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"runtime.device: {name} was asked for, but torch finds no GPU here; use cpu or auto")
     return device
+
+
+def _check_stages(experiment: Experiment, parts: Parts, device: torch.device) -> None:
+    """Refuse what would only fail hours later: a precision, a batch, or a test set without both kinds of a class."""
+    stages = (("pretext", experiment.pretext, parts.pretext_train), ("classifier", experiment.classifier, parts.train))
+    for name, stage, images in stages:
+        if stage is None or images is None:
+            continue
+        check_device(device, stage.fit.precision)
+        if stage.batch_size > len(images):
+            raise ConfigError(
+                f"{name}.batch_size is {stage.batch_size}, but there are only {len(images)} training images; lower it"
+            )
+    labels = parts.test.labels
+    if not ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).any():
+        raise ConfigError(
+            f"no target of {experiment.data.task} has both a positive and a negative among the {len(labels)} test "
+            f"images ({experiment.data.test}); AUROC needs both"
+        )
 
 
 def queue_warning(experiment: Experiment, parts: Parts) -> str | None:
@@ -152,15 +173,15 @@ class _Bench:
             device=self.device,
         )
 
-    def _score(self, method: Classifier, stage: ClassifierStageSettings) -> npt.NDArray[np.float32]:
-        """Return the test set's probabilities in the order of its rows: float32 (n, C)."""
+    def _score(self, method: Classifier, stage: ClassifierStageSettings) -> npt.NDArray[np.float64]:
+        """Return the test set's probabilities in the order of its rows: float64 (n, C)."""
         with self._in_turn(self.parts.test, stage, plain=True) as feed:
             found, index = predict(method, feed, device=self.device, precision=stage.fit.precision)
         scores = np.empty_like(found)
         scores[index] = found
         return scores
 
-    def _write_predictions(self, path: Path, scores: npt.NDArray[np.float32]) -> None:
+    def _write_predictions(self, path: Path, scores: npt.NDArray[np.float64]) -> None:
         test = self.parts.test
         table = test.table[["dataset", "key"]].join(pd.DataFrame(scores, columns=list(test.targets)))
-        write_whole(path, table.to_csv(index=False, float_format="%.9g").encode())
+        write_whole(path, table.to_csv(index=False, float_format="%.17g").encode())

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cxrfast.errors import TrainingError
 from cxrfast.learning.backbone import MakeEncoder, Start, resnet18
-from cxrfast.learning.losses import at_least_float32, masked_bce, masked_bce_sum
+from cxrfast.learning.losses import masked_bce, masked_bce_sum
 from cxrfast.learning.method import Method, Step
 
 
@@ -39,8 +39,8 @@ class Classifier(Method):
         return outputs
 
     def scores(self, images: Tensor) -> Tensor:
-        """Return the probability of each target, at least float32 (B, C)."""
-        return torch.sigmoid(at_least_float32(self.logits(images)))
+        """Return the probability of each target, float64 (B, C): in float32 confident scores become ties at 1."""
+        return torch.sigmoid(self.logits(images).double())
 
     def forward(self, images: Tensor, labels: Tensor, step: Step) -> Tensor:
         """Return the mean binary cross-entropy over the batch's known targets."""

@@ -123,6 +123,7 @@ class _Fit:
             while not (stopped := self._why_stop()):
                 self._train_epoch()
                 self._close_epoch()
+                self._stop_if_asked()
         state = self.state
         return FitResult(state.best_epoch, state.best_loss, state.epoch, self.folder / "best.pt", stopped)
 
@@ -308,6 +309,8 @@ class _Fit:
                 f"{self.folder} has done {self.state.epoch} epochs already, and {self.settings.epochs} are asked for; "
                 "ask for as many or more, or use another folder"
             )
+        if self.state.best_epoch and not (self.folder / "best.pt").exists():
+            raise RunMismatch(f"{self.folder} has lost its best.pt; remove the folder to train it anew")
         write_metrics(self.folder / "metrics.csv", self.state.rows)
         self._say_resumed(content["torch"])
 
@@ -320,7 +323,7 @@ class _Fit:
             )
 
     def _check_origin(self, content: dict[str, Any]) -> None:
-        if content["origin"] != self.origin:
+        if content.get("origin") != self.origin:
             raise RunMismatch(
                 f"{self.folder} holds a fit that started from other weights: what it started from has changed since "
                 "(a pretext that was trained on, another weights file). Remove that folder to train it anew"

@@ -1,6 +1,6 @@
 """Optimisers are torch's own, in their fused form: one kernel over all parameters instead of a loop in Python."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -8,6 +8,7 @@ from torch import nn
 
 from cxrfast.learning.settings import Settings
 
+Share = Annotated[float, Field(ge=0, lt=1)]
 _FUSED_ON = ("cpu", "cuda")
 
 
@@ -17,9 +18,14 @@ class OptimizerSettings(Settings):
     name: Literal["sgd", "adam", "adamw"] = Field(
         default="adam", description="update rule; adamw decouples weight decay"
     )
-    lr: float = Field(default=3e-5, gt=0, description="learning rate; the highest one where the schedule is onecycle")
+    lr: float = Field(
+        default=3e-5,
+        gt=0,
+        allow_inf_nan=False,
+        description="learning rate; the highest one where the schedule is onecycle",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
-    betas: tuple[float, float] = Field(
+    betas: tuple[Share, Share] = Field(
         default=(0.9, 0.999), description="decay rates of adam's and adamw's two moments"
     )
     weight_decay: float = Field(default=0.0, ge=0, description="weight decay, on every trainable parameter")

@@ -38,7 +38,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"weights {path}: no such file; give `imagenet`, `random` or the path of a state dict")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:
         raise WeightsError(
             f"weights {path}: not a state dict that loads safely ({type(error).__name__}); "
             "save it as torch.save(model.state_dict(), path)"
@@ -72,7 +72,9 @@ def _encoder_part(found: object) -> dict[str, Tensor]:
         return {}
     prefix = found.get("encoder_prefix", "")
     state = found.get("model", found)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        return {}
+    if not all(isinstance(value, Tensor) for value in state.values()):
         return {}
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 

@@ -157,6 +157,7 @@ class Loader:
         return {
             "samples": len(self._samples),
             "data": self.set.fingerprint(),
+            "layout": self._layout.digest(),
             "targets": list(self.set.targets),
             "views": [states.described(spec) for spec in self._views],
             "size": self._size,

@@ -11,6 +11,7 @@ are the same on 1, 2, 4 or 8 ranks.
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,11 @@ class Layout:
         rows = np.lexsort((offset, file))
         _, counts = np.unique(file, return_counts=True)
         return cls(rows.astype(np.int64), counts.astype(np.int64), nbytes[rows].astype(np.int64))
+
+    def digest(self) -> str:
+        """Return a hash (32 hex digits) of where the rows lie: the same images packed otherwise have another order."""
+        columns = (self.rows, self.counts, self.nbytes)
+        return sha256(b"".join(column.astype("<i8").tobytes() for column in columns)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)

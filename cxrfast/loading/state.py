@@ -21,6 +21,7 @@ VERSION = 1
 _WORDS = {
     "samples": "number of samples",
     "data": "samples (keys, pixels or labels, in their order)",
+    "layout": "shards that the samples lie in (how they were packed)",
     "targets": "targets",
     "views": "views",
     "size": "size",
@@ -58,7 +59,7 @@ def check_state(state: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
 
 
 def _difference(name: str, saved: object, here: object) -> str:
-    if name == "data":
+    if name in ("data", "layout"):
         return f"The {_WORDS[name]} are not the same"
     return f"{_WORDS[name].capitalize()}: {_short(saved)} then, {_short(here)} now"
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -104,9 +105,9 @@ def _warn_of_arrivals(src: Path, plan: Plan) -> None:
 
 def _is_missing(path: str) -> bool:
     try:
-        os.stat(path)  # noqa: PTH116
+        # A pipe or device of that name would be waited for without end; to a reader it is as good as missing.
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError as error:
         raise PackError(f"cannot tell whether {path} exists ({error.strerror}); see to the disk or network") from error
-    return False

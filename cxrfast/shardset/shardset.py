@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxrfast.errors import LabelError, ShardSetError
-from cxrfast.labels import PREFIX, Policy, Task, find_task, make_targets
+from cxrfast.labels import PREFIX, Policy, Task, class_of, find_task, make_targets
 from cxrfast.shardset import format as layout
 from cxrfast.shardset import manifest, query
 from cxrfast.shardset.split import patient_split
@@ -55,7 +55,7 @@ class ShardSet:
         commits = [_read_commit(path) for path in paths]
         for path, commit in zip(paths, commits, strict=True):
             _check_tars(path, commit)
-        table = _joined([_read_table(path) for path in paths])
+        table = _joined([_read_table(path, commit) for path, commit in zip(paths, commits, strict=True)])
         _check_keys(table, paths)
         annotated: dict[str, tuple[str, ...]] = {}
         for commit in commits:
@@ -112,18 +112,27 @@ class ShardSet:
     def with_labels(self, csv: str | Path) -> "ShardSet":
         """Return the rows that a csv names in its column `key`, its other columns as raw labels (1, 0, -1, empty).
 
-        A column `Edema` or `label.Edema` becomes `label.Edema` and takes the place of one of that name. Rows that the
-        csv does not name are left out: a label that nobody gave must not come to count as negative. Call `task` next.
+        A column `Edema` or `label.Edema` becomes `label.Edema` and takes the place of every column of that class. Rows
+        that the csv does not name are left out: a label that nobody gave must not come to count as negative. Call
+        `task` next.
         """
         given = _read_labels(Path(csv))
         place = given.index.get_indexer(pd.Index(self.table["key"]))
         if not (place >= 0).any():
             raise LabelError(f"none of the {len(given):,} keys of {csv} is among these {len(self):,} images")
         kept = self.rows(place >= 0)
+        taken = {class_of(str(name).removeprefix(PREFIX)) for name in given.columns}
         values = given.iloc[place[place >= 0]].reset_index(drop=True)
-        table = pd.concat([kept.table.drop(columns=values.columns, errors="ignore"), values], axis=1)
+        replaced = [
+            name for name in kept.table.columns
+            if str(name).startswith(PREFIX) and class_of(str(name).removeprefix(PREFIX)) in taken
+        ]  # fmt: skip
+        table = pd.concat([kept.table.drop(columns=replaced), values], axis=1)
         added = tuple(str(column).removeprefix(PREFIX) for column in values.columns)
-        annotated = {name: tuple(dict.fromkeys((*old, *added))) for name, old in self.annotated.items()}
+        annotated = {
+            name: (*(spelling for spelling in old if class_of(spelling) not in taken), *added)
+            for name, old in self.annotated.items()
+        }
         labels = np.zeros((len(table), 0), dtype=np.float32)
         return replace(kept, table=table, annotated=annotated, targets=(), labels=labels)
 
@@ -204,9 +213,13 @@ def _check_tars(folder: Path, commit: dict[str, Any]) -> None:
             )
 
 
-def _read_table(folder: Path) -> pd.DataFrame:
+def _read_table(folder: Path, commit: dict[str, Any]) -> pd.DataFrame:
+    path = folder / layout.MANIFEST_FILE
     try:
-        return manifest.read_manifest(folder / layout.MANIFEST_FILE)
+        # A flipped bit in parquet mostly opens in silence, and could move a patient from one part to another.
+        if sha256(path.read_bytes()).hexdigest() != commit["files"][layout.MANIFEST_FILE]["sha256"]:
+            raise ShardSetError(f"{path} is not as it was packed (SHA-256 differs); copy it again or repack")
+        return manifest.read_manifest(path)
     except (OSError, ValueError) as error:
         raise ShardSetError(
             f"{folder / layout.MANIFEST_FILE} cannot be read ({error}); copy it again or repack"

@@ -102,7 +102,7 @@ def make_key(dataset: str, name: str, path: str) -> str:
     key = f"{dataset}-{name}"
     if _KEY.fullmatch(key):
         return key
-    return f"{_ILLEGAL.sub('', key)[:60]}-{sha256(path.encode()).hexdigest()[:12]}"
+    return f"{_ILLEGAL.sub('', key)[:60]}-{sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
 def record_table(columns: Mapping[str, Any], labels: Mapping[str, Any]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cxrfast.errors import SourceError
 from cxrfast.labels import VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
 
@@ -61,7 +62,7 @@ class Kermany:
         found = list(_images(src)) if src.is_dir() else []
         if not found:
             raise not_found(self, src, "{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg, at any depth")
-        images, findings = _once_each(found)
+        images, findings = _once_each(found, src)
         patients = [_patient(image.stem) for image in images]
         unknown = sum(patient is None for patient in patients)
         if unknown:
@@ -96,13 +97,18 @@ def _images(src: Path) -> Iterator[_Image]:
                 yield _Image(f"{folder}/{name}", split, label, name.rpartition(".")[0])
 
 
-def _once_each(found: list[_Image]) -> tuple[list[_Image], list[str]]:
+def _once_each(found: list[_Image], src: Path) -> tuple[list[_Image], list[str]]:
     """Keep one image a name, the least deep: the zip nests chest_xray in chest_xray, so one file is met two times."""
     found.sort(key=lambda image: (image.path.count("/"), image.path))
     kept: dict[tuple[str, str], _Image] = {}
     moved = []
     for image in found:
         first = kept.setdefault((image.label, image.stem), image)
+        if first is not image and (src / first.path).stat().st_size != (src / image.path).stat().st_size:
+            raise SourceError(
+                f"{src} holds two different files of one name, {first.path} and {image.path}: in this set a name is an "
+                "image. Name the folder of one release alone"
+            )
         if first.split != image.split:
             moved.append(f"{image.path} repeats {first.path} in another split; the first is taken")
     copies = len(found) - len(kept) - len(moved)

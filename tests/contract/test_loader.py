@@ -204,6 +204,14 @@ def test_a_state_of_other_data_is_refused(shards):
         make(shards.rows(np.arange(COUNT)[::-1])).load_state_dict(state)
 
 
+def test_a_state_of_the_same_images_packed_otherwise_is_refused(tmp_path):
+    """Shards of another size give `Block` another order: going on in it would repeat some images and miss others."""
+    images = noise_images(40)
+    state = make(open_set(tmp_path / "a", images, per_shard=16), batch_size=8).state_dict()
+    with pytest.raises(StateMismatch, match="how they were packed"):
+        make(open_set(tmp_path / "b", images, per_shard=10), batch_size=8).load_state_dict(state)
+
+
 def test_picked_rows_are_those_of_the_picked_set(shards):
     """`index` counts rows of the set that the loader was given; pixels are those of the key, wherever it lies."""
     picked = np.random.default_rng(0).permutation(COUNT)[:40]

@@ -144,7 +144,7 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tmp_path):
     error = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 130, error
-    assert "run the same command again" in error
+    assert "Run the same command again" in error
     assert "Traceback" not in error
     assert not (tmp_path / "out" / "shardset.json").exists()
     done = shard(*command)

@@ -52,7 +52,7 @@ def test_an_interruption_is_130_and_says_how_to_go_on(error, monkeypatch, capsys
     """A sentence, not a traceback."""
     status, _, message = ending(raising(error), monkeypatch, capsys)
     assert status == 130
-    assert "run the same command again" in message
+    assert "Run the same command again" in message
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])

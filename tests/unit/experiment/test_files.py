@@ -105,12 +105,16 @@ def test_a_missing_file_names_the_nearest_packaged_one(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("extends: a.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "twice.yaml").write_text("extends: me1.yaml\nsize: 64\nsize: 32\n")
+    (tmp_path / "latin.yaml").write_bytes("name: r\xe9".encode("latin-1"))
     (tmp_path / "two.yaml").write_text("extends: [a.yaml, b.yaml]")
     for name, words in (
         ("a", "extend itself"),
         ("list", "keys and values"),
         ("broken", "valid YAML"),
         ("two", "one file"),
+        ("twice", "given twice"),
+        ("latin", "UTF-8"),
     ):
         with pytest.raises(ConfigError, match=words):
             files.load(tmp_path / f"{name}.yaml")

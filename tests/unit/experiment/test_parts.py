@@ -79,6 +79,21 @@ def test_pixels_of_a_test_image_stay_out_under_any_name(two_sets: Path) -> None:
     assert any("1 further images with the stored bytes of a test image" in check for check in parts.checks)
 
 
+def test_a_training_copy_of_a_test_image_is_left_out(phantom_release: Path, tmp_path: Path) -> None:
+    """A training image whose stored bytes are a test image's, under another patient, trains nothing and is counted."""
+    release = tmp_path / "release"
+    shutil.copytree(phantom_release, release)
+    test = next((release / "valid").rglob("*frontal.jpg"))
+    train = next((release / "train").rglob("*frontal.jpg"))
+    shutil.copyfile(test, train)
+    pack_into(tmp_path / "shards", "chexpert", release)
+    parts = open_parts(experiment(), tmp_path / "shards")
+    assert "1 training images with the stored bytes of a test image" in parts.checks[0]
+    served = split_table(parts)
+    key = "chexpert-" + "-".join(train.relative_to(release).with_suffix("").parts)
+    assert not served["key"].str.endswith("-".join(train.with_suffix("").parts[-3:])).any(), key
+
+
 def test_without_a_pretext_there_are_no_pretext_parts(phantom_shards: Path) -> None:
     """`pretext: null` leaves the baseline alone."""
     parts = open_parts(experiment("pretext=null"), phantom_shards)

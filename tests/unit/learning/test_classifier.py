@@ -43,14 +43,14 @@ def test_the_sets_loss_is_the_mean_over_all_known_targets():
     assert float(sum(p[0] for p in parts) / sum(p[1] for p in parts)) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_scores_are_probabilities_in_float32_under_autocast():
+def test_scores_are_probabilities_in_float64_under_autocast():
     """Scores are the sigmoid of the logits, widened first."""
     classifier = make().eval()
     images = next(iter(FakeFeed().epoch(0))).images
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores, logits = classifier.scores(images), classifier.logits(images)
     assert logits.dtype == torch.bfloat16
-    assert torch.equal(scores, torch.sigmoid(logits.float()))
+    assert torch.equal(scores, torch.sigmoid(logits.double()))
 
 
 def test_labels_and_views_must_fit():

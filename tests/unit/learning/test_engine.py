@@ -211,11 +211,36 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     train(tmp_path, settings(1))
     last = tmp_path / "last.pt"
     last.write_bytes(last.read_bytes()[:500])
-    with pytest.raises(TrainingError, match="remove it to start over"):
+    with pytest.raises(TrainingError, match="to train it anew"):
+        train(tmp_path, settings(1))
+    last.write_text("hello")
+    with pytest.raises(TrainingError, match="to train it anew"):
         train(tmp_path, settings(1))
     torch.save({"format": "cxrfast-fit", "version": 99}, last)
     with pytest.raises(TrainingError, match="version 99"):
         train(tmp_path, settings(1))
+
+
+def test_a_flipped_bit_in_a_weight_is_seen(tmp_path):
+    """A flipped bit in any tensor of a checkpoint ends in its path and the remedy; torch alone would load it."""
+    _, result = train(tmp_path, settings(1))
+    whole = result.best.read_bytes()
+    tensors = torch.load(result.best, weights_only=True)["model"].values()
+    for tensor in tensors:
+        stored = tensor.numpy().tobytes()
+        content = bytearray(whole)
+        content[whole.index(stored) + len(stored) // 2] ^= 1
+        result.best.write_bytes(bytes(content))
+        with pytest.raises(TrainingError, match=r"best\.pt cannot be read"):
+            load_best(classifier(), result.best)
+
+
+def test_a_lost_best_checkpoint_is_named(tmp_path):
+    """A finished fit without its `best.pt` says to remove the folder, and then trains anew."""
+    _, result = train(tmp_path / "fit", settings(1))
+    result.best.unlink()
+    with pytest.raises(RunMismatch, match="has lost its best"):
+        train(tmp_path / "fit", settings(1))
 
 
 def test_validation_always_takes_the_first_epochs_views(tmp_path):
@@ -337,8 +362,8 @@ def test_predictions_come_in_the_feeds_order_with_rows():
     scores, rows = predict(method, FakeFeed(size=21, batch=8, keep=True), device="cpu")
     whole = next(iter(FakeFeed(size=21, batch=21).epoch(0)))
     assert rows.tolist() == whole.index.tolist()
-    assert scores.dtype == "float32"
+    assert scores.dtype == "float64"
     with torch.no_grad():
-        assert torch.allclose(torch.tensor(scores), torch.sigmoid(method.logits(whole.images)), atol=1e-6)
+        assert torch.allclose(torch.tensor(scores), torch.sigmoid(method.logits(whole.images).double()), atol=1e-6)
     empty, none = predict(method, FakeFeed(size=0, keep=True), device="cpu")
     assert (empty.shape, none.shape) == ((0, 2), (0,))

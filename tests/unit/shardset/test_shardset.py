@@ -138,7 +138,7 @@ def test_labels_of_a_csv_replace_and_restrict(shards, tmp_path):
     by_key = mine.table.set_index("key")
     assert by_key.loc[keys, "label.Edema"].tolist() == [-1, -1, 1]
     np.testing.assert_array_equal(by_key.loc[keys, "label.New"], [0, 1, np.nan])
-    assert mine.annotated == {"phantom": ("Edema", "Fracture", "New")}
+    assert mine.annotated == {"phantom": ("Fracture", "Edema", "New")}
     tasked = mine.task(Task("new", ("New",)), blank="ignore")
     assert np.isnan(tasked.labels).sum() == 1
 
@@ -185,3 +185,26 @@ def test_opening_and_querying_imports_neither_torch_nor_opencv(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_damaged_manifest_is_refused(tmp_path):
+    """One flipped bit in manifest.parquet, which parquet mostly reads in silence, is seen on opening."""
+    folder = write_set(tmp_path / "set", noise_images(20))
+    path = folder / "manifest.parquet"
+    whole = path.read_bytes()
+    for place in range(8, len(whole) - 8, len(whole) // 20):
+        content = bytearray(whole)
+        content[place] ^= 16
+        path.write_bytes(bytes(content))
+        with pytest.raises(ShardSetError, match="SHA-256"):
+            ShardSet.open(folder)
+
+
+def test_given_labels_replace_their_synonyms(tmp_path):
+    """Labels given as `Pneumonia` take the place of a set's own PNEUMONIA, so that no old positive stays behind."""
+    shards = ShardSet.open(write_set(tmp_path / "set", noise_images(6)))
+    shards.table["label.PNEUMONIA"] = np.ones(6, dtype=np.float32)
+    shards.annotated["phantom"] = (*shards.annotated["phantom"], "PNEUMONIA")
+    csv = tmp_path / "labels.csv"
+    csv.write_text("key,Pneumonia\n" + "".join(f"{key},0\n" for key in shards.table["key"]))
+    assert shards.with_labels(csv).task("pneumonia").labels.sum() == 0
