@@ -5,9 +5,9 @@ PYTHON ?= python3
 DEMO ?= demo
 BIN := $(VENV)/bin
 # DALI exists for Linux alone; elsewhere the package works on OpenCV.
-EXTRAS := dev
+EXTRAS := dev,cluster
 ifeq ($(shell uname -s),Linux)
-EXTRAS := dev,cuda13
+EXTRAS := dev,cluster,cuda13
 endif
 
 .PHONY: setup demo test lint format clean

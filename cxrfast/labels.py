@@ -17,6 +17,7 @@ import pandas as pd
 from cxrfast.errors import LabelError
 
 PREFIX = "label."
+VOTES_PREFIX = "votes."
 
 CHEXPERT = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cxrfast.errors import PackError
-from cxrfast.labels import PREFIX
+from cxrfast.labels import PREFIX, VOTES_PREFIX
 from cxrfast.packing.plan import Plan
 from cxrfast.packing.write import FileRecord, Part, write_whole
 from cxrfast.shardset.format import (
@@ -25,7 +25,7 @@ from cxrfast.shardset.format import (
     REJECTED_FILE,
     readable_json,
 )
-from cxrfast.shardset.manifest import STORED_TYPES, VOTES_PREFIX, manifest_bytes
+from cxrfast.shardset.manifest import STORED_TYPES, manifest_bytes
 
 
 def commit(out: Path, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:

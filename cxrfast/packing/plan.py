@@ -18,10 +18,10 @@ import pandas as pd
 
 from cxrfast import chance
 from cxrfast.errors import PackError
-from cxrfast.labels import PREFIX
+from cxrfast.labels import PREFIX, VOTES_PREFIX
 from cxrfast.packing.recipe import Recipe
 from cxrfast.shardset.format import FORMAT_VERSION, KEY
-from cxrfast.shardset.manifest import RECORD_TYPES, VOTES_PREFIX, annotation_columns
+from cxrfast.shardset.manifest import RECORD_TYPES, annotation_columns
 
 PLAN_FORMAT = "cxrfast-plan"
 _PACKAGES = ("numpy", "pyarrow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")

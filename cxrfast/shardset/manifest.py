@@ -10,9 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxrfast.labels import PREFIX
-
-VOTES_PREFIX = "votes."
+from cxrfast.labels import PREFIX, VOTES_PREFIX
 
 # What a source says of an image.
 RECORD_TYPES: dict[str, pa.DataType] = {

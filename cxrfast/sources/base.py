@@ -21,13 +21,14 @@ import numpy as np
 import pandas as pd
 
 from cxrfast.errors import SourceError
-from cxrfast.labels import PREFIX
+from cxrfast.labels import PREFIX, VOTES_PREFIX
 
 TEXT_COLUMNS = ("key", "path", "dataset", "patient", "study", "projection", "view_position", "sex", "release_split")
 RECORD_COLUMNS = (*TEXT_COLUMNS[:8], "age", "release_split")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+_SHARED = {"base", "tables"}  # modules of this package that are no source
 _NOT_DATA = {"__MACOSX", "$RECYCLE.BIN", "lost+found"}
 
 
@@ -62,11 +63,13 @@ class Release:
 
 
 class Source(Protocol):
-    """One data set; every module of this package but `base` holds one as `SOURCE`, and is called by its name."""
+    """One data set; a module of this package that holds one as `SOURCE` is called by its name."""
 
     name: str
     title: str
     vocabulary: tuple[str, ...]
+    home: str  # where to get it
+    terms: str  # of use, in a sentence
     layout_help: str
 
     def scan(self, src: Path) -> Release:
@@ -90,7 +93,7 @@ def find(name: str) -> Source:
 
 def _source_modules() -> set[str]:
     folder = str(Path(__file__).parent)
-    return {module.name for module in pkgutil.iter_modules([folder]) if module.name != "base"}
+    return {module.name for module in pkgutil.iter_modules([folder])} - _SHARED
 
 
 def make_key(dataset: str, name: str, path: str) -> str:
@@ -105,18 +108,22 @@ def make_key(dataset: str, name: str, path: str) -> str:
     return f"{_ILLEGAL.sub('', key)[:60]}-{sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
-def record_table(columns: Mapping[str, Any], labels: Mapping[str, Any]) -> pd.DataFrame:
+def record_table(
+    columns: Mapping[str, Any], labels: Mapping[str, Any], votes: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Make a record table of n rows from columns (those not given are missing) and labels by the set's own spelling.
 
-    Text columns are pandas `str`, `age` and `label.*` float32. Raises SourceError where two rows have one key.
+    `votes`: by the same spelling how many of an image's readers saw it, where the set tells. Text columns are pandas
+    `str`, `age`, `label.*` and `votes.*` float32. Raises SourceError where two rows have one key.
     """
     index = pd.RangeIndex(len(columns["key"]))
     table = pd.DataFrame(index=index)
     for name in RECORD_COLUMNS:
         values = columns.get(name, np.nan)
         table[name] = pd.Series(values, index=index, dtype=np.float32 if name == "age" else "str")
-    for name, values in labels.items():
-        table[PREFIX + name] = pd.Series(values, index=index, dtype=np.float32)
+    for prefix, group in ((PREFIX, labels), (VOTES_PREFIX, votes or {})):
+        for name, values in group.items():
+            table[prefix + name] = pd.Series(values, index=index, dtype=np.float32)
     twice = table["key"].duplicated()
     if twice.any():
         raise SourceError(f"two images have the key {table['key'][twice].iloc[0]!r}: one of them must be renamed")

@@ -9,12 +9,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cxrfast.errors import SourceError
 from cxrfast.labels import CHEXPERT, VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
+from cxrfast.sources.tables import numbers, read_csv
 
 _CSVS = {"train.csv": "train", "valid.csv": "val"}
 _COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT)
@@ -46,6 +46,11 @@ class Chexpert:
     name = "chexpert"
     title = "CheXpert"
     vocabulary = VOCABULARIES["chexpert"]
+    home = "https://stanfordmlgroup.github.io/competitions/chexpert/ (by registration with Stanford AIMI)"
+    terms = (
+        "Stanford University's research use agreement: for non-commercial research alone; neither images nor shards of "
+        "them may be passed on."
+    )
     layout_help = (
         "    CheXpert-v1.0-small/train.csv, valid.csv, train/patient00001/study1/view1_frontal.jpg, valid/...\n"
         "    CheXpert-v1.0/... (the same at full size), or either without the top folder, or\n"
@@ -116,26 +121,10 @@ def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.Data
 
 
 def _parse_csv(path: Path) -> pd.DataFrame:
-    text = {name: "str" for name in _COLUMNS[:5] if name != "Age"}
-    try:
-        rows = pd.read_csv(path, dtype=text, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise SourceError(f"{path} cannot be read as a table: {error}") from error
-    rows.columns = rows.columns.str.strip()
-    absent = [name for name in _COLUMNS if name not in rows.columns]
-    if absent:
-        raise SourceError(
-            f"{path} has no column {', '.join(map(repr, absent))}; its columns: {', '.join(rows.columns)}"
-        )
-    for name in ("Age", *CHEXPERT):
-        numbers = pd.to_numeric(rows[name], errors="coerce").astype(np.float32)
-        wrong = numbers.isna() & rows[name].notna()
-        if name != "Age":
-            wrong |= numbers.notna() & ~numbers.isin([1, 0, -1])
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise SourceError(f"{path}, line {row + 2}: {name} is {rows[name].iloc[row]!r}, not 1, 0, -1 or blank")
-        rows[name] = numbers
+    rows = read_csv(path, needed=_COLUMNS)
+    rows["Age"] = numbers(rows, "Age", path)
+    for name in CHEXPERT:
+        rows[name] = numbers(rows, name, path, among=(1, 0, -1))
     return rows
 
 
@@ -147,7 +136,7 @@ def _unique(rows: pd.DataFrame, findings: list[str]) -> pd.DataFrame:
 
 
 def _table(dataset: str, rows: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
-    projection = rows["Frontal/Lateral"].str.strip().str.lower()
+    projection = rows["Frontal/Lateral"].str.lower()
     return record_table(
         {
             "key": [make_key(dataset, tail.replace("/", "-"), tail) for tail in rows["tail"].tolist()],
@@ -156,8 +145,8 @@ def _table(dataset: str, rows: pd.DataFrame, paths: list[str]) -> pd.DataFrame:
             "patient": rows["patient"],
             "study": rows["study"],
             "projection": projection.where(projection.isin(["frontal", "lateral"])),
-            "view_position": rows["AP/PA"].str.strip(),
-            "sex": rows["Sex"].str.strip().str.lower().map({"female": "F", "male": "M", "f": "F", "m": "M"}),
+            "view_position": rows["AP/PA"],
+            "sex": rows["Sex"].str.lower().map({"female": "F", "male": "M", "f": "F", "m": "M"}),
             "age": rows["Age"],
             "release_split": rows["split"],
         },

@@ -50,6 +50,8 @@ class Kermany:
     name = "kermany"
     title = "Chest X-Ray Pneumonia (Kermany)"
     vocabulary = VOCABULARIES["kermany"]
+    home = "Mendeley Data, rscbjbr9sj, or Kaggle, paultimothymooney/chest-xray-pneumonia"
+    terms = "CC BY 4.0: images and shards may be passed on with the authors' names (Kermany, Zhang, Goldbaum)."
     layout_help = (
         "    chest_xray/train/NORMAL/IM-0115-0001.jpeg\n"
         "    chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg\n"

@@ -26,6 +26,8 @@ def test_every_module_is_a_source_of_its_own_name():
         assert source.vocabulary == VOCABULARIES[name]
         assert source.title
         assert source.layout_help
+        assert source.home
+        assert source.terms.endswith(".")
 
 
 def test_a_further_set_is_a_single_new_file(tmp_path, monkeypatch):

@@ -1,0 +1,54 @@
+"""A release's label file as a table of texts by column name: read once, complained of in one way.
+
+Every cell stays the text that was released (blank is missing), since what a number means, and which numbers are wrong,
+is the set's own matter. The price is a second pass over columns of numbers, some milliseconds a column of 100,000 rows.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrfast.errors import SourceError
+
+
+def read_csv(path: Path, *, needed: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a csv's rows as texts, stripped, blank ones missing; a column whose header is empty is left out.
+
+    Raises SourceError where the file is no table, a row has more cells than the header, or a needed column is absent.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # it tells of rows that would be cut
+            rows = pd.read_csv(
+                path, dtype="str", encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, index_col=False
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' other parser errors are ValueErrors
+        raise SourceError(f"{path} cannot be read as a table: {error}") from error
+    rows.columns = rows.columns.str.strip()
+    rows = rows.loc[:, ~rows.columns.str.match(r"^(Unnamed: \d+)?$")]
+    absent = [name for name in needed if name not in rows.columns]
+    if absent:
+        raise SourceError(
+            f"{path} has no column {', '.join(map(repr, absent))}; its columns: {', '.join(rows.columns)}"
+        )
+    texts = {name: rows[name].str.strip() for name in rows.columns}
+    return pd.DataFrame({name: text.mask(text == "") for name, text in texts.items()})
+
+
+def numbers(rows: pd.DataFrame, name: str, path: Path, *, among: Sequence[float] | None = None) -> "pd.Series[float]":
+    """Return a column of `read_csv` as float32, blank as NaN; `among`: the numbers that may stand there.
+
+    Raises SourceError naming file, line and text where a cell is another thing.
+    """
+    values = pd.to_numeric(rows[name], errors="coerce").astype(np.float32)
+    wrong = values.isna() & rows[name].notna()
+    if among is not None:
+        wrong |= values.notna() & ~values.isin(among)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        wanted = "a number" if among is None else f"{', '.join(f'{number:g}' for number in among)} or blank"
+        raise SourceError(f"{path}, line {row + 2}: {name} is {rows[name].iloc[row]!r}, not {wanted}")
+    return values

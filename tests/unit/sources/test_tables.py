@@ -1,0 +1,65 @@
+"""Label files as texts: whatever a release's csv looks like, the same rows or one clear refusal."""
+
+import numpy as np
+import pytest
+
+from cxrfast.errors import SourceError
+from cxrfast.sources.tables import numbers, read_csv
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,x y\n,z\n",
+        "\ufeffa,b\r\n1,x y\r\n,z\r\n",
+        " a , b\n 1 , x y \n  ,z",
+        "b,a\nx y,1\nz,\n",
+        "a,b,\n1,x y\n,z\n",  # a trailing comma in the header alone
+        "a,b,\n1,x y,\n,z,\n",
+    ],
+)
+def test_one_table_however_it_is_written(tmp_path, text):
+    """Byte-order marks, line ends, spaces, column order and trailing commas change nothing."""
+    rows = read_csv(write(tmp_path / "t.csv", text), needed=("a", "b"))
+    assert set(rows.columns) == {"a", "b"}
+    assert rows["b"].tolist() == ["x y", "z"]
+    assert numbers(rows, "a", tmp_path).tolist()[0] == 1
+    assert rows["a"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("text", ["None,1\n", "NA,1\n", "nan,1\n"])
+def test_words_that_look_missing_are_texts(tmp_path, text):
+    """Only a blank cell is missing: a class may be called None, and nan is no number that was released."""
+    rows = read_csv(write(tmp_path / "t.csv", "a,b\n" + text))
+    assert rows["a"].tolist() == [text.split(",")[0]]
+    with pytest.raises(SourceError, match=r"t\.csv, line 2: a is"):
+        numbers(rows, "a", tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2,3\n", "a,b\n1,2\n1,2,3\n", 'a,b\n"1,2\n'])
+def test_what_is_no_table_is_refused(tmp_path, text):
+    """Empty files, rows wider than the header and open quotes are errors that name the file."""
+    with pytest.raises(SourceError, match=r"t\.csv"):
+        read_csv(write(tmp_path / "t.csv", text), needed=("a", "b"))
+
+
+def test_another_encoding_and_absent_columns_are_refused(tmp_path):
+    """UTF-16 cannot be read; an absent column is named beside those that are there."""
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_csv(write(tmp_path / "t.csv", "a,b\n1,2\n", encoding="utf-16"))
+    with pytest.raises(SourceError, match="no column 'c', 'd'; its columns: a, b"):
+        read_csv(write(tmp_path / "t.csv", "a,b\n1,2\n"), needed=("a", "c", "d"))
+
+
+def test_numbers_outside_their_set_are_named_by_line(tmp_path):
+    """The file's own line is told, the header being line 1."""
+    rows = read_csv(write(tmp_path / "t.csv", "a\n1\n-1\n0\n\n2\n"), needed=("a",))
+    assert numbers(rows, "a", tmp_path).tolist()[:3] == [1, -1, 0]
+    with pytest.raises(SourceError, match=r"a is '2', not 1, 0, -1 or blank"):
+        numbers(rows, "a", tmp_path, among=(1, 0, -1))
+    assert numbers(rows, "a", tmp_path).dtype == np.float32
