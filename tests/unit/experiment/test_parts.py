@@ -161,3 +161,24 @@ def test_a_queue_longer_than_a_quarter_of_the_images_is_warned_of(
     warning = queue_warning(chosen, open_parts(chosen, phantom_shards))
     assert (warning is not None) == warned
     assert warning is None or f"pretext.moco.queue={longest}" in warning
+
+
+@pytest.mark.parametrize(("side", "told"), [(96, False), (64, True)])
+def test_sets_packed_unlike_are_told_of(two_sets: Path, tmp_path: Path, side: int, told: bool) -> None:
+    """Stored bytes tell copies only where both sets were packed alike; where they were not, the report says so."""
+    shutil.copytree(two_sets, tmp_path / "shards")
+    commit = tmp_path / "shards" / "kermany" / "shardset.json"
+    commit.write_text(commit.read_text().replace('"long_side": 96', f'"long_side": {side}'))
+    parts = open_parts(experiment("pretext.datasets=[chexpert, kermany]"), tmp_path / "shards")
+    words = "chexpert with long_side 96, kermany with long_side 64"
+    assert any(words in check for check in parts.checks) == told
+
+
+@pytest.mark.parametrize("key", ["data", "pretext"])
+def test_six_means_all_six_sets(phantom_shards: Path, key: str) -> None:
+    """`datasets: six` spells them out, a single name stands for a list of one, and an absent set is named."""
+    settings = getattr(experiment(f"{key}.datasets=six"), key)
+    assert sorted(settings.datasets) == ["chestxray14", "chexpert", "gb7flg", "kermany", "tbx11k", "vinbigdata"]
+    assert getattr(experiment(f"{key}.datasets=kermany"), key).datasets == ("kermany",)
+    with pytest.raises(ConfigError, match=rf"'chestxray14'.*{key}\.datasets="):
+        open_parts(experiment(f"{key}.datasets=six"), phantom_shards)
