@@ -1,4 +1,4 @@
-"""What every benchmark here shares: interleaved rounds, medians, peak memory, and a result file that says where it is from.
+"""What every benchmark here shares: interleaved rounds, medians, peak memory, and results that say where they are from.
 
 Machines drift: what is compared runs in turn, A B C A B C ..., after one round that is not counted, and a comparison is
 the median of the rounds' own ratios. A figure without its machine, versions and commit is not written.
@@ -16,8 +16,6 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-from cxrfast.experiment.folder import environment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from record_run import machine
@@ -99,6 +97,8 @@ def peak_megabytes() -> float:
 
 def finish(name: str, figures: Figures, *, record: bool) -> None:
     """Print the figures with their environment; where asked, write them as results/NAME_MACHINE_DATE_COMMIT.json."""
+    from cxrfast.experiment.folder import environment  # it loads torch, which would count as memory of what is measured
+
     facts = environment()
     facts["packages"] = {**facts["packages"], **{package: version(package) for package in PACKAGES}}
     facts["load"] = round(os.getloadavg()[0], 2)
