@@ -32,7 +32,9 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
     ),
     "kermany": ("NORMAL", "PNEUMONIA", "bacteria", "virus"),
     "gb7flg": ("norma", "pnevmoniya"),
-    "tbx11k": ("health", "sick", "tb"),
+    "tbx11k": (
+        "health", "sick", "tb", "ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis",
+    ),
     "vinbigdata": (
         "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "ILD", "Infiltration",
         "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion", "Pleural thickening", "Pneumothorax",
