@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from cxrfast.labels import NUM_READERS
 from cxrfast.learning.engine import FitSettings
 from cxrfast.learning.moco import MocoSettings
 from cxrfast.learning.settings import Settings
@@ -43,6 +44,12 @@ class DataSettings(Settings):
     )
     blank: str | dict[str, str] = Field(
         default="zeros", description="What a blank becomes: ones, zeros or ignore; by class too."
+    )
+    votes: int = Field(
+        default=1,
+        ge=1,
+        le=NUM_READERS,
+        description="Readers who make a positive, where a set counts votes; 2: majority.",
     )
     split: SplitSettings = SplitSettings()
 
