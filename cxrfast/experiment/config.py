@@ -5,14 +5,24 @@ the nearest known one. Settings that cannot change results (device, threads, how
 schedule does not depend on them) are told apart from those that can, so that a run folder is refused only for a reason.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from cxrfast.labels import NUM_READERS
+from cxrfast.labels import NUM_READERS, VOCABULARIES
 from cxrfast.learning.engine import FitSettings
 from cxrfast.learning.moco import MocoSettings
 from cxrfast.learning.settings import Settings
+
+
+def _spell_out(datasets: object) -> object:
+    """Read `six` as all six sets, and one name as a list of one."""
+    if datasets == "six":
+        return tuple(VOCABULARIES)
+    return (datasets,) if isinstance(datasets, str) else datasets
+
+
+Datasets = Annotated[tuple[str, ...], BeforeValidator(_spell_out)]
 
 
 class SplitSettings(Settings):
@@ -30,10 +40,10 @@ class SplitSettings(Settings):
 class DataSettings(Settings):
     """Which images are trained, validated and tested on, and what their labels mean."""
 
-    datasets: tuple[str, ...] = Field(min_length=1, description="Shard sets: folders under --shards.")
+    datasets: Datasets = Field(min_length=1, description="Shard sets: folders under --shards; six for all six.")
     rows: str = Field(default="projection == 'frontal'", description="Which images count at all.")
     train: str = Field(
-        default="release_split == 'train'", description="Which of them are parted into training and validation."
+        default="not release_split == 'test'", description="Which of them are parted into training and validation."
     )
     test: str = Field(
         default="release_split == 'test'", description="Which of them are the test set; they choose nothing."
@@ -68,10 +78,12 @@ class StageSettings(Settings):
 class PretextSettings(StageSettings):
     """Pretraining without labels."""
 
-    datasets: tuple[str, ...] = Field(
-        default=(), description="Shard sets to learn from; none named: the labelled ones."
+    datasets: Datasets = Field(
+        default=(), description="Shard sets to learn from; six for all six; none named: the labelled ones."
     )
-    rows: str = Field(default="projection == 'frontal'", description="Which of their images count.")
+    rows: str = Field(
+        default="projection == 'frontal' and not release_split == 'test'", description="Which of their images count."
+    )
     moco: MocoSettings = MocoSettings()
     transfer: Literal["best", "last"] = Field(
         default="best", description="Which encoder is handed on: of the lowest validation loss, or of the last epoch."

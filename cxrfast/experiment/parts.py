@@ -19,6 +19,8 @@ from cxrfast.shardset.shardset import ShardSet
 
 Mask = npt.NDArray[np.bool_]
 
+_OF_PIXELS = ("long_side", "codec", "quality", "stretch")  # of a recipe: what stored bytes depend on beside the image
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -38,19 +40,21 @@ def open_parts(experiment: Experiment, shards: Path) -> Parts:
     Raises ConfigError where a part would be empty, and ShardSetError where a set is not there.
     """
     data = experiment.data
-    labelled = _kept(_open(shards, data.datasets), "data.rows", data.rows)
+    labelled = _kept(_open(shards, "data.datasets", data.datasets), "data.rows", data.rows)
     held_out = _kept(labelled, "data.test", data.test)
     pool = _kept(labelled, "data.train", data.train)
     copies = _has_pixels_of(pool, held_out)
-    checks = (_check_apart(pool, held_out, int(copies.sum())),)
+    checks = (_check_apart(pool, held_out, int(copies.sum())), *_check_recipes(labelled))
     pool = _task(pool.rows(~copies), data)
     train, valid = pool.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
     test = _task(held_out, data)
     if experiment.pretext is None:
         return Parts(train, valid, test, None, None, checks)
-    unlabelled = _open(shards, experiment.pretext.datasets or data.datasets)
+    unlabelled = _open(shards, "pretext.datasets", experiment.pretext.datasets or data.datasets)
     first, second, check = _part_pretext(unlabelled, experiment.pretext, data, train, valid, held_out)
-    return Parts(train, valid, test, first, second, (*checks, check))
+    return Parts(
+        train, valid, test, first, second, tuple(dict.fromkeys((*checks, check, *_check_recipes(unlabelled, labelled))))
+    )
 
 
 def split_table(parts: Parts) -> pd.DataFrame:
@@ -82,7 +86,7 @@ def split_digest(parts: Parts, split_csv: bytes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _open(shards: Path, datasets: tuple[str, ...]) -> ShardSet:
+def _open(shards: Path, key: str, datasets: tuple[str, ...]) -> ShardSet:
     folders = [shards / name for name in datasets]
     for name, folder in zip(datasets, folders, strict=True):
         if not folder.is_dir():
@@ -91,7 +95,8 @@ def _open(shards: Path, datasets: tuple[str, ...]) -> ShardSet:
             found = sorted(entry.name for entry in shards.iterdir()) if shards.is_dir() else "no such folder"
             raise ConfigError(
                 f"the experiment needs the shard set {name!r}, but {folder} does not exist (in {shards}: {found}); "
-                f"pack it with `cxrfast-shard pack {name} SRC --out {folder}`, or name another folder by --shards"
+                f"pack it with `cxrfast-shard pack {name} SRC --out {folder}`, name another folder by --shards, "
+                f"or name only the sets that you have: -o '{key}=[...]'"
             )
     return ShardSet.open(*folders)
 
@@ -128,6 +133,23 @@ def _check_apart(pool: ShardSet, test: ShardSet, copies: int) -> str:
         "(compared by data set and patient, as the release names patients); "
         f"{copies:,} training images with the stored bytes of a test image were left out."
     )
+
+
+def _check_recipes(*pools: ShardSet) -> tuple[str, ...]:
+    """Say so where copies of a test image cannot be known by their stored bytes, since sets were packed unlike."""
+    packed = {
+        name: {setting: recipe.get(setting) for setting in _OF_PIXELS}
+        for part in pools
+        for name, recipe in zip(part.names, part.recipes, strict=True)
+    }
+    unlike = {setting for setting in _OF_PIXELS if len({str(recipe[setting]) for recipe in packed.values()}) > 1}
+    if not unlike:
+        return ()
+    told = ", ".join(
+        f"{name} with {' '.join(f'{setting} {recipe[setting]}' for setting in sorted(unlike))}"
+        for name, recipe in packed.items()
+    )
+    return (f"Copies of a test image in another set could not all be told, since the sets were packed unlike: {told}.",)
 
 
 def _part_pretext(

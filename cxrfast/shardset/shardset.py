@@ -33,6 +33,7 @@ class ShardSet:
     `table`: a row an image, RangeIndex: the manifest's columns and `shardset`, the row's index into `folders`.
     `names`: the data set's name of each folder. `annotated`: for each data set the classes that it annotates, in its
     own spelling. `labels`: float32 (n, C), NaN where masked, columns in the order of `targets`; (n, 0) without a task.
+    `recipes`: how each folder's images were packed, as its shardset.json says.
     """
 
     table: pd.DataFrame
@@ -41,6 +42,7 @@ class ShardSet:
     annotated: dict[str, tuple[str, ...]]
     targets: tuple[str, ...]
     labels: Floats
+    recipes: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def open(cls, *folders: str | Path) -> "ShardSet":
@@ -62,7 +64,8 @@ class ShardSet:
             seen = (*annotated.get(commit["name"], ()), *commit["labels"])
             annotated[commit["name"]] = tuple(dict.fromkeys(seen))
         names = tuple(str(commit["name"]) for commit in commits)
-        return cls(table, paths, names, annotated, (), np.zeros((len(table), 0), dtype=np.float32))
+        recipes = tuple(dict(commit.get("recipe", {})) for commit in commits)
+        return cls(table, paths, names, annotated, (), np.zeros((len(table), 0), dtype=np.float32), recipes)
 
     def __len__(self) -> int:
         return len(self.table)

@@ -77,7 +77,11 @@ def pseudonym(dataset: str, identifier: str | None) -> str | None:
 
     Who knows the set's name can try ids until one fits, so this keeps ids out of sight and is no anonymisation.
     """
-    return None if identifier is None else sha256(f"{dataset}/{identifier}".encode(errors="replace")).hexdigest()[:12]
+    return (
+        None
+        if identifier is None
+        else sha256(f"{dataset}/{identifier}".encode(errors="surrogatepass")).hexdigest()[:12]
+    )
 
 
 def _read_header(path: Path) -> Header:
