@@ -33,11 +33,14 @@ _EXPECTED = Expected(
 
 @dataclass
 class _Tree:
-    """What one walk found, paths relative to SRC: images by id, and tables called train.csv that have image ids."""
+    """What one walk found, paths relative to SRC: images by id, and tables called train.csv that have image ids.
+
+    `copies`: pairs of paths of one id, the first of them in `images`.
+    """
 
     csvs: list[str] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
-    num_copies: int = 0
+    copies: list[tuple[str, str]] = field(default_factory=list)
 
 
 class VinBigData:
@@ -63,12 +66,9 @@ class VinBigData:
         tree = _walk(src) if src.is_dir() else _Tree()
         if not tree.csvs:
             raise not_found(self, src, f"{_CSV} with {', '.join(_COLUMNS)} (train_meta.csv and the like are not it)")
-        findings: list[str] = []
-        if tree.num_copies:
-            findings.append(f"{tree.num_copies} images are there more than once (nested copies); each is counted once")
         rows = _read_rows(src, tree.csvs)
         votes = _count_votes(rows)
-        findings += _odd_readings(rows, votes)
+        findings = [*_told_copies(src, tree.copies), *_odd_readings(rows, votes)]
         train = votes.index.tolist()
         test = sorted(image for image in tree.images.keys() - set(train) if _split(tree.images[image]) == "test")
         absent = _expected_paths(tree, [image for image in train if image not in tree.images])
@@ -108,19 +108,22 @@ def _walk(src: Path) -> _Tree:
             path = f"{folder}/{name}" if folder else name
             if (dot + suffix).lower() in _SUFFIXES:
                 first = tree.images.setdefault(stem, path)
-                tree.num_copies += first != path
-                if first != path and not _same_size(src / first, src / path):
-                    raise SourceError(
-                        f"{src} holds two different images of one id, {first} and {path}: give the folder of one "
-                        f"release or mirror alone, with {_CSV} in it"
-                    )
+                if first != path:
+                    tree.copies.append((first, path))
             elif name == _CSV and "image_id" in _first_line(src / path):
                 tree.csvs.append(path)
     return tree
 
 
-def _same_size(first: Path, second: Path) -> bool:
-    return first.stat().st_size == second.stat().st_size
+def _told_copies(src: Path, copies: list[tuple[str, str]]) -> list[str]:
+    """Say how many images are there again; SourceError where one has another size, as in two mirrors side by side."""
+    for first, again in copies:
+        if (src / first).stat().st_size != (src / again).stat().st_size:
+            raise SourceError(
+                f"{src} holds two different images of one id, {first} and {again}: give the folder of one release or "
+                f"mirror alone, with {_CSV} in it"
+            )
+    return [f"{len(copies)} images are there more than once (nested copies); each is counted once"] if copies else []
 
 
 def _first_line(path: Path) -> str:

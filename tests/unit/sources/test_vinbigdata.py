@@ -201,6 +201,7 @@ def test_a_wrong_folder_says_what_was_looked_for_and_found(tmp_path):
     ):
         scan(tmp_path)
     write(tmp_path / "train.csv", b"Path,Sex\nx,y\n")
+    write(tmp_path / "copy" / "train" / f"{ILL}.png", b"of another size")
     with pytest.raises(SourceError, match="does not look like VinBigData"):
         scan(tmp_path)
     with pytest.raises(SourceError, match="is not a folder"):
