@@ -177,12 +177,12 @@ def _unlabelled(table: pd.DataFrame, annotated: Mapping[str, tuple[str, ...]]) -
 
 
 def _raw_labels(table: pd.DataFrame, spelling: str, votes: int) -> npt.NDArray[np.float32]:
-    """Return a label column, float32 (n,), its positives of fewer than `votes` votes as 0."""
+    """Return a label column, float32 (n,), 0 where fewer than `votes` readers voted for it."""
     raw = table[PREFIX + spelling].to_numpy(dtype=np.float32)
     if VOTES_PREFIX + spelling not in table:
         return raw
     too_few = table[VOTES_PREFIX + spelling].to_numpy(dtype=np.float32) < votes  # false where votes are missing
-    return np.where((raw == 1) & too_few, np.float32(0), raw)
+    return np.where(too_few, np.float32(0), raw)
 
 
 def _apply_policy(raw: npt.NDArray[np.float32], uncertain: str, blank: str) -> npt.NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """GB7-FLG as its export lies on a disk, other clinics' pairs of folders, and what must not travel in shards."""
 
+import os
 from hashlib import sha256
 from unicodedata import normalize
 
@@ -165,7 +166,9 @@ def test_nested_copies_count_once(tmp_path):
     assert len(release.table) == 5
     assert "5 files are there more than once" in release.findings[0]
     assert not release.table["path"].str.startswith("GB7/GB7").any()
-    write(tmp_path / "GB7" / NORMAL / "IM_00001", dicom_bytes(seed=77))
+    first, again = (tmp_path / folder / NORMAL / "IM_00001" for folder in ("", "GB7"))
+    write(again, first.read_bytes()[:-1] + b"\x0a")  # uncompressed images are all of one size
+    os.utime(again, ns=(0, first.stat().st_mtime_ns))
     with pytest.raises(SourceError, match=r"two different files of one name, GB7/FLG/.*IM_00001 and GB7/GB7/FLG"):
         scan(tmp_path)
 
