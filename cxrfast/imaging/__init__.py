@@ -10,6 +10,6 @@ first window (PS3.3 C.11.1, C.11.2), then polarity; without LUT and window the i
 """
 
 from cxrfast.imaging.gray import MAX_PIXELS, GrayImage, shrink
-from cxrfast.imaging.read import read_gray
+from cxrfast.imaging.read import plain_gray_codec, read_gray, read_resized
 
-__all__ = ["MAX_PIXELS", "GrayImage", "read_gray", "shrink"]
+__all__ = ["MAX_PIXELS", "GrayImage", "plain_gray_codec", "read_gray", "read_resized", "shrink"]
