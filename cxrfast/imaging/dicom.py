@@ -27,6 +27,9 @@ _PYDICOM_RAISES = (
     struct.error, TypeError, ValueError,
 )  # fmt: skip
 
+_READ = {(1, 8), (1, 16), (3, 8)}  # samples a pixel and bits a sample
+_J2K = b"\xff\x4f\xff\x51"
+
 
 def looks_like_dicom(data: bytes) -> bool:
     """Tell DICOM by its prefix, or, in files without a preamble, by a first element of group 0002 or 0008."""
@@ -47,7 +50,9 @@ def read_dicom(data: bytes, max_pixels: int) -> GrayImage:
         try:
             dataset = _parse(data, max_pixels)
             _check_pixel_data(dataset, max_pixels)
-            return render(_pixels(dataset), dataset)
+            pixels = _pixels(dataset)
+            is_gray = int(dataset.get("SamplesPerPixel") or 1) == 1
+            return render(pixels, dataset) if is_gray else np.asarray(pixels, dtype=np.uint8)
         except (*_PYDICOM_RAISES, BytesLengthException, InvalidDicomError) as error:
             raise ImageRejected("truncated", f"pydicom cannot read it whole: {error}") from error
 
@@ -72,8 +77,10 @@ def _check_header(header: "Dataset", max_pixels: int) -> None:
         raise ImageRejected("unsupported", f"a DICOM of {header.NumberOfFrames} frames; one is wanted")
     if header.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise ImageRejected("unsupported", "a DICOM of palette colours")
-    if int(header.get("BitsAllocated") or 0) > 16:
-        raise ImageRejected("unsupported", f"a DICOM of {header.BitsAllocated} bits a pixel; at most 16 are read")
+    samples, allocated = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
+    if (samples, allocated) not in _READ:
+        kind = f"{samples} values of {allocated} bits a pixel"
+        raise ImageRejected("unsupported", f"a DICOM of {kind}; gray of 8 or 16 bits and colours of 8 are read")
 
 
 def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
@@ -87,13 +94,12 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
-        samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
-        expected = samples * int(dataset.BitsAllocated) // 8
+        expected = _native_size(dataset)
         if len(dataset.PixelData) < expected:
-            detail = f"{len(dataset.PixelData)} bytes of pixels where {expected} should be"
-            raise ImageRejected("truncated", detail)
+            raise ImageRejected("truncated", f"{len(dataset.PixelData)} bytes of pixels where {expected} should be")
         return
-    _check_codestream(next(generate_frames(dataset.PixelData, number_of_frames=1)), max_pixels)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    _check_codestream(frame, int(dataset.get("SamplesPerPixel") or 1), max_pixels)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
@@ -105,21 +111,52 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
         )
 
 
-def _check_codestream(frame: bytes, max_pixels: int) -> None:
-    if frame.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: SOC, SIZ (ITU-T T.800 A.5.1)
-        right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
+def _native_size(dataset: "Dataset") -> int:
+    """Return how many bytes uncompressed pixels take; 4:2:2 colours share two of their three values."""
+    samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
+    expected = samples * int(dataset.BitsAllocated) // 8
+    return expected * 2 // 3 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else expected
+
+
+def _check_codestream(frame: bytes, num_samples: int, max_pixels: int) -> None:
+    """Judge what a JPEG or JPEG 2000 codestream says of itself, which decoders believe over Rows and Columns."""
+    found = num_samples
+    start = frame.find(_J2K, 0, 4096)  # some writers keep the boxes of a JP2 file around it
+    if frame.startswith(jpeg.SIGNATURE):
+        found = jpeg.walk_jpeg(frame, max_pixels).num_components
+    elif start >= 0:  # SOC, SIZ (ITU-T T.800 A.5.1)
+        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         check_size(right - left, bottom - top, max_pixels)
-    elif frame.startswith(jpeg.SIGNATURE):
-        jpeg.walk_jpeg(frame, max_pixels)
+        (found,) = struct.unpack_from(">H", frame, start + 40)
+    if found != num_samples:
+        raise ImageRejected(
+            "unsupported", f"a DICOM whose header says {num_samples} values a pixel, its pixels {found}"
+        )
 
 
 def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
     """Return stored values (h, w), a colour image as its luma."""
-    from pydicom.pixels.utils import pixel_array
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import RLELossless
 
-    pixels = pixel_array(dataset)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    as_written = not syntax.is_encapsulated or syntax == RLELossless
+    options: dict[str, Any] = {"view_only": True, "correct_unused_bits": not as_written}
+    pixels, properties = get_decoder(syntax).as_array(dataset, raw=True, **options)
     if pixels.ndim == 3:
-        if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
-            raise ImageRejected("unsupported", f"a colour DICOM of shape {pixels.shape}, {pixels.dtype}")
+        if str(properties["photometric_interpretation"]).startswith("YBR"):
+            return np.ascontiguousarray(pixels[..., 0])
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-    return pixels
+    return _without_unused_bits(pixels, dataset) if as_written else pixels
+
+
+def _without_unused_bits(pixels: npt.NDArray[Any], dataset: "Dataset") -> npt.NDArray[Any]:
+    """Take each value out of its cell (PS3.5 8.1.1); old files keep overlays in the bits beside it, or noise."""
+    allocated = 8 * pixels.dtype.itemsize
+    stored = int(dataset.get("BitsStored") or allocated)
+    above = allocated - 1 - int(dataset.get("HighBit", stored - 1))
+    if not 1 <= stored < allocated:
+        return pixels
+    if not 0 <= above <= allocated - stored:
+        above = allocated - stored
+    return np.asarray(np.right_shift(np.left_shift(pixels, above), allocated - stored))
