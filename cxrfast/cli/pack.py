@@ -57,7 +57,7 @@ class Rejects(click.ParamType[float]):
     type=click.Choice(["none", "minmax"]),
     default="none",
     show_default=True,
-    help="minmax maps each image's darkest and brightest pixel to 0 and 255 before it is resized.",
+    help="With minmax, each image's darkest and brightest pixel become 0 and 255 before it is resized.",
 )
 @click.option(
     "--samples-per-shard", type=click.IntRange(1), default=1024, show_default=True, help="How many images a shard gets."

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -138,23 +137,6 @@ def test_any_changed_byte_of_a_png_is_noticed():
 def test_a_png_whose_pixels_end_early_is_truncated():
     """Whole chunks around half a picture do not make it whole."""
     assert code_of(png_claiming(84, 60, np.zeros((30, 85), dtype=np.uint8).tobytes())) == "truncated"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        png_claiming(100_000, 100_000),
-        png_claiming(2**31 - 1, 2**31 - 1),
-        jpeg_claiming(65_000, 65_000),
-        jpeg_claiming(65_000, 65_000, progressive=True),
-    ],
-)
-def test_a_decompression_bomb_costs_no_memory(data):
-    """The size is judged from the header: under 1 MB is ever asked for."""
-    tracemalloc.start()
-    assert code_of(data) == "too-large"
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    tracemalloc.stop()
 
 
 def test_the_limit_is_inclusive_and_can_be_moved():
