@@ -43,15 +43,15 @@ def encode(gray: GrayImage, storing: Storing, dice: Dice, tags: Mapping[str, str
     """Encode uint8 (h, w) as a DICOM file; `tags` are further elements by keyword, such as PatientID."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+    from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless
 
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.ImplementationClassUID = _WRITER
+    dataset.file_meta.ImplementationClassUID = UID(_WRITER)
     dataset.file_meta.ImplementationVersionName = "CXRFAST_PHANTOM"
     dataset.SOPClassUID = _DIGITAL_XRAY
-    dataset.SOPInstanceUID = _uid(dice)
+    dataset.SOPInstanceUID = uid(dice)
     for keyword, value in {"Modality": "DX", "Manufacturer": "cxrfast-shard phantom", **tags}.items():
         setattr(dataset, keyword, value)
     _put_pixels(dataset, _stored(gray, storing, dice), storing)
@@ -84,6 +84,6 @@ def _put_pixels(dataset: "Dataset", values: npt.NDArray[np.uint16], storing: Sto
     dataset.PixelData = values.astype("<u2").tobytes()
 
 
-def _uid(dice: Dice) -> str:
+def uid(dice: Dice) -> str:
     """Return a UID of the form for UUIDs, 2.25 and a number of 128 bits, out of the dice."""
     return f"2.25.{dice.child('uid', 0).word << 64 | dice.child('uid', 1).word}"

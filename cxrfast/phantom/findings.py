@@ -23,9 +23,11 @@ def patch(scene: Scene, dice: Dice, place: tuple[float, float], *, radius: float
     scene.opacify(np.clip(shape * texture, 0, 1), amount)
 
 
-def nodule(scene: Scene, dice: Dice, place: tuple[float, float]) -> None:
-    """Add a round, sharp-edged mass."""
-    radius = dice.uniform("radius", 0.07, 0.16)
+def nodule(
+    scene: Scene, dice: Dice, place: tuple[float, float], *, smallest: float = 0.07, largest: float = 0.16
+) -> None:
+    """Add a round, sharp-edged lump of a radius between these two."""
+    radius = dice.uniform("radius", smallest, largest)
     scene.soft += 0.26 * scene.canvas.blob(*place, radius, radius * dice.uniform("flat", 0.85, 1.15), soft=0.015)
 
 
@@ -267,6 +269,7 @@ PAINTERS: dict[str, Callable[[Scene, Dice], None]] = {
     "Pleural Effusion": _effusion,
     "Fracture": _fracture,
     "Support Devices": _devices,
+    "Mass": lambda scene, dice: nodule(scene, dice, _place(scene, dice), smallest=0.18, largest=0.32),
     "Emphysema": emphysema,
     "Fibrosis": _fibrosis,
     "Hernia": hernia,

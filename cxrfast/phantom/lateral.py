@@ -201,6 +201,7 @@ _PAINTERS: dict[str, Callable[[Scene, Dice], None]] = {
     "Pleural Effusion": _effusion,
     "Fracture": _fracture,
     "Support Devices": _devices,
+    "Mass": lambda scene, dice: nodule(scene, dice, _place(dice), smallest=0.18, largest=0.32),
     "Emphysema": emphysema,
     "Fibrosis": _fibrosis,
     "Hernia": hernia,
