@@ -8,6 +8,7 @@ time is written, so that the same seed gives the same bytes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _WRITER = "2.25.302043790172249692526321623266752743501"  # stands for this module; pydicom's would tell its version
 _DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"  # for presentation
+_COMPRESSING = Lock()  # pylibjpeg-openjpeg 2.6 crashes when two threads encode at once
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def encode(gray: GrayImage, storing: Storing, dice: Dice, tags: Mapping[str, str
         setattr(dataset, keyword, value)
     _put_pixels(dataset, _stored(gray, storing, dice), storing)
     if storing.jpeg2000:
-        dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+        with _COMPRESSING:
+            dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -180,13 +180,17 @@ def _calcification(scene: Scene, dice: Dice) -> None:
 
 
 def _tuberculosis(scene: Scene, dice: Dice) -> None:
-    """Fill an upper zone, with a few small nodules about it."""
-    x, y = place = _place(scene, dice, 0.18, 0.50)
-    patch(scene, dice, place, radius=dice.uniform("radius", 0.18, 0.30), lumps=0.10, amount=dice.uniform("a", 0.6, 0.9))
-    angles = dice.uniforms("angle", 5, 0, 2 * np.pi)
-    for angle, far in zip(angles, dice.uniforms("far", 5, 0.10, 0.32), strict=True):
-        near = (x + far * float(np.cos(angle)), y + far * float(np.sin(angle)))
-        scene.soft += 0.16 * scene.canvas.blob(*near, 0.04, 0.04, soft=0.015) * scene.air
+    """Fill one upper zone or both, with a few small nodules about it."""
+    sides = SIDES if dice.happens("both", 0.3) else (dice.pick("side", SIDES),)
+    for side in sides:
+        y = dice.uniform(f"y {side}", 0.25, 0.50) * scene.anatomy.length
+        x = side * dice.uniform(f"x {side}", 0.45, 0.65) * float(scene.anatomy.wall_at(y))
+        radius, amount = dice.uniform(f"radius {side}", 0.20, 0.34), dice.uniform(f"amount {side}", 0.65, 0.95)
+        patch(scene, dice.child(side), (x, y), radius=radius, lumps=0.10, amount=amount)
+        for angle, far in dice.uniforms(f"nodules {side}", 8).reshape(4, 2):
+            turn, distance = 2 * np.pi * angle, 0.10 + 0.22 * far
+            near = (x + distance * float(np.cos(turn)), y + distance * float(np.sin(turn)))
+            scene.soft += 0.16 * scene.canvas.blob(*near, 0.04, 0.04, soft=0.015) * scene.air
 
 
 def _devices(scene: Scene, dice: Dice) -> None:

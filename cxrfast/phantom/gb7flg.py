@@ -83,7 +83,7 @@ def _encode(image: Image) -> bytes:
     female = image.dice.happens("female", 0.5)
     gray = draw(
         Anatomy.of(image.dice.child("anatomy"), female=female, age=image.age),
-        ("Pneumonia",) if image.label == "pnevmoniya" else (),
+        ("Consolidation", "Pneumonia") if image.label == "pnevmoniya" else (),
         study=image.dice,
         image=shot,
         width=int(shot.uniform("width", 320, 400)),

@@ -1,9 +1,10 @@
 """A synthetic VinBigData release: DICOM files by random names, and a table with a row for each box of each reader.
 
 Three of seventeen readers saw each image, and one row is one box: a reader who saw a class twice has two rows and one
-vote. Readers disagree: here all three see one of an image's classes, and two or one in turn see each other one. The files are of every kind that the release holds: both
-polarities, 12 and 16 bits, plain and JPEG 2000, with and without a window or a rescale. Boxes are plausible numbers
-that nothing was drawn into; images are 300 to 400 pixels a side, not 2,000 to 3,500.
+vote. Readers disagree: here all three see one of an image's classes, and two or one in turn see each other one. The
+files are of every kind that the release holds: both polarities, 12 and 16 bits, plain and JPEG 2000, with and without a
+window or a rescale. Boxes are plausible numbers that nothing was drawn into; images are 300 to 400 pixels a side, not
+2,000 to 3,500.
 
 Columns, classes and counts: Nguyen et al., VinDr-CXR, Scientific Data 2022, and the table of the Kaggle competition.
 """

@@ -87,3 +87,22 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(SourceError, match=r"'mimic'.*known: .*chexpert"):
         phantom.write(tmp_path, datasets=("chexpert", "mimic"), images=8)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(phantom.WRITERS) - {"chexpert"}))
+def test_every_set_is_the_same_for_the_same_seed(tmp_path, name):
+    """One thread or four: every file of every set is equal, and says what it is; progress counts each image once."""
+    done = []
+    one = phantom.write(tmp_path / "one", datasets=[name], images=24, seed=5, workers=1, progress=done.append)[name]
+    four = phantom.write(tmp_path / "four", datasets=[name], images=24, seed=5, workers=4)[name]
+    assert _contents(one) == _contents(four)
+    assert b"no patient" in _contents(one)[release.MARK]
+    assert sum(done) == 24
+
+
+def test_a_missing_copy_is_not_taken_for_a_whole_release(tmp_path):
+    """A release that lost one of its nested copies is refused like one that lost an image."""
+    folder = phantom.write(tmp_path, datasets=["kermany"], images=24)["kermany"]
+    next((folder / "chest_xray").rglob("*.jpeg")).unlink()
+    with pytest.raises(SourceError, match="1 of 48 images are missing"):
+        phantom.write(tmp_path, datasets=["kermany"], images=24)
