@@ -115,7 +115,7 @@ def _patient_images(patient: int, dice: Dice) -> Iterator[Image]:
     female = dice.happens("female", 0.435)
     age = int(np.clip(dice.uniform("age a", 10, 70) + dice.uniform("age b", 0, 24), 10, 94))
     anatomy = Anatomy.of(dice.child("anatomy"), female=female, age=age)
-    for number in range(1 + int(6 * dice.uniform("images") ** 2)):
+    for number in range(max(1 + int(6 * dice.uniform("images") ** 2), 3 if patient == 2 else 1)):
         image = dice.child(number)
         told = 411 if (patient, number) == (3, 0) else age + number // 2  # the table has 16 ages over 140
         yield Image(patient, number, told, female, image.happens("portable", 0.4), image, anatomy)

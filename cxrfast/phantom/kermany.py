@@ -98,11 +98,11 @@ def _series_sizes(split: str, size: int) -> dict[str, int]:
 
 
 def _patients(split: str, series: str, count: int, patient: int, serial: int, seed: int) -> Iterator[Image]:
-    """Yield `count` images of patients from a number on: one to three each, every third patient two at least."""
+    """Yield `count` images of patients from a number on: one to three each, every second patient two at least."""
     left = count
     while left > 0:
         dice = Dice.of("kermany", seed, series, patient)
-        wanted = max(1 + int(3 * dice.uniform("images") ** 3), 2 - bool(patient % 3))
+        wanted = max(1 + int(3 * dice.uniform("images") ** 3), 2 - patient % 2)
         for number in range(1, 1 + min(left, wanted)):
             yield Image(split, series, patient, number, serial, dice)
             serial, left = serial + 1, left - 1
