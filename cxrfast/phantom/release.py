@@ -1,6 +1,6 @@
 """Write a release's files: all of it or nothing, and never into another one.
 
-Everything is written into `NAME.unfinished` beside the place and renamed at the end, so a killed run leaves no folder
+Everything is written into `.NAME.unfinished` beside the place and renamed at the end, so a killed run leaves no folder
 that looks like a release; what it leaves is dropped by the next run, since drawing anew is cheaper than telling a half
 from a whole. Nothing is synced to disk for the same reason. A release that stands is compared by its tables, the
 presence of its files and its first image, in a fraction of a second, not drawn again.
@@ -48,7 +48,7 @@ def write_files(
         _check_same(folder, tables, images, copies)
         report(len(images))
         return folder
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
         _make_folders(unfinished, (*tables, *images, *copies))
         with ThreadPoolExecutor(workers or _cpus()) as pool:

@@ -27,8 +27,7 @@ _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 _LABELS = VOCABULARIES["chestxray14"]
 _COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "View Position")
 _SEX = ("Patient Gender", "Patient Sex")  # copies of the later edition differ
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-_NAME = r"\d{8}_\d{3}\.(?:png|jpe?g)"
+_NAME = re.compile(r"\d{8}_\d{3}\.(?:png|jpe?g)", re.IGNORECASE)  # other images below SRC are another set's
 _AGE = re.compile(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$", re.IGNORECASE)
 _YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _OLDEST = 120
@@ -103,7 +102,7 @@ def _walk(src: Path) -> _Tree:
             path = f"{folder}/{name}" if folder else name
             if name in _TABLES or name in _LISTS:
                 tree.texts.setdefault(name, []).append(path)
-            elif name.lower().endswith(_SUFFIXES) and tree.images.setdefault(name.rpartition(".")[0], path) != path:
+            elif _NAME.fullmatch(name) and tree.images.setdefault(name.rpartition(".")[0], path) != path:
                 tree.copies.append(path)
     return tree
 

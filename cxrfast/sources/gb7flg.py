@@ -12,6 +12,7 @@ names do travel, in keys and paths.
 import filecmp
 import re
 from dataclasses import dataclass, field
+from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from unicodedata import normalize
@@ -104,7 +105,10 @@ def _walk(src: Path) -> _Tree:
     tree = _Tree()
     walked = list(walk_files(src))
     classes = _class_folders([folder for folder, _ in walked], src.resolve().name)
+    around = _release_folder(list(classes))
     for folder, names in walked:
+        if around and not f"{folder}/".startswith(f"{around}/"):
+            continue
         top = next((above for above in _upwards(folder) if above in classes), None)
         for name in names:
             path = f"{folder}/{name}" if folder else name
@@ -120,9 +124,20 @@ def _walk(src: Path) -> _Tree:
     return tree
 
 
+def _release_folder(classes: list[str]) -> str:
+    """Return the folder that holds GB7's own class folders, beside which other sets may lie; else SRC itself, ""."""
+    own = bool(classes) and all(_GB7_FOLDER.fullmatch(folder.rpartition("/")[2]) for folder in classes)
+    return commonpath([folder.rpartition("/")[0] for folder in classes]) if own else ""
+
+
 def _class_folders(folders: list[str], src_name: str) -> dict[str, str]:
-    """Return the class of each folder that is named for one and holds no folder of the other class."""
-    named = {folder: _class_of(folder.rpartition("/")[2] if folder else src_name) for folder in folders}
+    """Return the class of each folder that is named for one and holds no folder of the other class.
+
+    Where folders of GB7's own are there, others are not asked: Kermany's NORMAL may lie beside them.
+    """
+    names = {folder: folder.rpartition("/")[2] if folder else src_name for folder in folders}
+    own = {folder: name for folder, name in names.items() if _GB7_FOLDER.fullmatch(name)}
+    named = {folder: _class_of(name) for folder, name in (own or names).items()}
     classes = {folder: label for folder, label in named.items() if label}
     above_another = {
         above for folder, label in classes.items() for above in _upwards(folder) if classes.get(above, label) != label

@@ -6,6 +6,7 @@ wherever they lie, so that the DICOM release and the PNG and JPEG mirrors, with 
 one way; mirrors have no headers, hence neither sex nor age.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ _CSV = "train.csv"
 _COLUMNS = ("image_id", "class_name", "rad_id")
 _DICOM = (".dicom", ".dcm")
 _SUFFIXES = (*_DICOM, ".png", ".jpg", ".jpeg")
+_ID = re.compile(r"[0-9a-f]{32}")  # images of other names below SRC are another set's
 _NO_FINDING = "No finding"
 
 _EXPECTED = Expected(
@@ -106,7 +108,7 @@ def _walk(src: Path) -> _Tree:
         for name in names:
             stem, dot, suffix = name.rpartition(".")
             path = f"{folder}/{name}" if folder else name
-            if (dot + suffix).lower() in _SUFFIXES:
+            if (dot + suffix).lower() in _SUFFIXES and _ID.fullmatch(stem):
                 first = tree.images.setdefault(stem, path)
                 if first != path:
                     tree.copies.append((first, path))
