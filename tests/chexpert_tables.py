@@ -135,7 +135,9 @@ def _some(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
 def _paths(counts, top, patient, study, view, is_frontal) -> list[str]:
     number = pd.Series(patient).groupby(patient).cumcount().to_numpy() + 1
     kind = np.where(is_frontal, "frontal", "lateral").tolist()
-    rows = zip((patient + counts.first_patient)[study].tolist(), number[study].tolist(), view.tolist(), kind)
+    rows = zip(
+        (patient + counts.first_patient)[study].tolist(), number[study].tolist(), view.tolist(), kind, strict=True
+    )
     return [f"{top}/{counts.folder}/patient{p:05d}/study{s}/view{v}_{k}.jpg" for p, s, v, k in rows]
 
 
