@@ -18,6 +18,7 @@ from cxrfast.errors import LabelError
 
 PREFIX = "label."
 VOTES_PREFIX = "votes."
+NUM_READERS = 3  # of an image, in the one set that counts votes (VinBigData)
 
 CHEXPERT = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
@@ -32,7 +33,9 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
     ),
     "kermany": ("NORMAL", "PNEUMONIA", "bacteria", "virus"),
     "gb7flg": ("norma", "pnevmoniya"),
-    "tbx11k": ("health", "sick", "tb"),
+    "tbx11k": (
+        "health", "sick", "tb", "ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis",
+    ),
     "vinbigdata": (
         "Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "ILD", "Infiltration",
         "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion", "Pleural thickening", "Pneumothorax",
@@ -50,6 +53,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "Fibrosis": ("Pulmonary fibrosis",),
     "Tuberculosis": ("tb",),
 }
+# Sets labelled from reports, where blank tells that a class is not mentioned. In the others an image without any label
+# is one whose labels are kept back (test images of competitions), which no policy may turn into a healthy one.
+_FROM_REPORTS = ("chexpert",)
 _CLASS_OF = {spelling: name for name, spellings in SYNONYMS.items() for spelling in spellings}
 
 POLICIES = ("ones", "zeros", "ignore")
@@ -105,24 +111,32 @@ def make_targets(
     annotated: Mapping[str, tuple[str, ...]],
     uncertain: Policy = "ones",
     blank: Policy = "zeros",
+    votes: int = 1,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     """Turn raw labels into targets.
 
     `table`: a row an image, with `dataset` and `label.*` columns (n rows). `annotated`: for each data set the spellings
     that it annotates. `uncertain`, `blank`: what -1 and blank become (`ones`, `zeros`, or `ignore` for masked), one
-    word for all classes or a mapping from class to word, others then taking the study's `ones` and `zeros`.
+    word for all classes or a mapping from class to word, others then taking the study's `ones` and `zeros`. `votes`:
+    how many of an image's readers make a positive (2 is the majority), where the set counts them in `votes.*` columns;
+    of fewer it is 0. An image without any label, in a set whose blank says nothing, is masked whatever the policy.
 
     Returns which rows the task keeps, bool (n,), and the targets of every row, float32 (n, C), NaN where masked.
-    Raises LabelError where no row's set annotates a target, or a policy is unknown.
+    Raises LabelError where no row's set annotates a target, a policy is unknown, or votes are not 1 to 3.
     """
+    if votes not in range(1, NUM_READERS + 1):
+        raise LabelError(f"votes is {votes!r}; it is 1 to {NUM_READERS}, since {NUM_READERS} readers saw each image")
     needed = dict.fromkeys((*task.targets, *task.among, *task.other))
     needed.pop("Other", None)
     for name, policy in (("uncertain", uncertain), ("blank", blank)):
         _check_classes(name, policy, tuple(needed))
     values = {
-        name: _class_values(table, name, annotated, _word(uncertain, name, "ones"), _word(blank, name, "zeros"))
+        name: _class_values(table, name, annotated, _word(uncertain, name, "ones"), _word(blank, name, "zeros"), votes)
         for name in needed
     }
+    unlabelled = _unlabelled(table, annotated)
+    for column in values.values():
+        column[unlabelled] = np.nan
     if task.other:
         values["Other"] = _any_positive([values[name] for name in task.other])
     keep = np.ones(len(table), dtype=np.bool_)
@@ -135,23 +149,42 @@ def make_targets(
 
 
 def _class_values(
-    table: pd.DataFrame, name: str, annotated: Mapping[str, tuple[str, ...]], uncertain: str, blank: str
+    table: pd.DataFrame, name: str, annotated: Mapping[str, tuple[str, ...]], uncertain: str, blank: str, votes: int
 ) -> npt.NDArray[np.float32]:
     """Return one class over all rows: 1, 0, or NaN for unknown and ignored; float32 (n,)."""
     result = np.full(len(table), np.nan, dtype=np.float32)
     datasets = table["dataset"].to_numpy()
     known = False
     for dataset, spellings in annotated.items():
-        columns = [PREFIX + spelling for spelling in spellings if class_of(spelling) == name]
-        if not columns:
+        mine = [spelling for spelling in spellings if class_of(spelling) == name]
+        if not mine:
             continue
         known = True
         rows = np.flatnonzero(datasets == dataset)
-        raw = np.stack([table[column].to_numpy(dtype=np.float32)[rows] for column in columns])
+        raw = np.stack([_raw_labels(table, spelling, votes)[rows] for spelling in mine])
         result[rows] = _apply_policy(np.fmax.reduce(raw, axis=0), uncertain, blank)
     if not known:
         raise LabelError(f"no data set here annotates {name!r}; annotated: {_listing(annotated)}")
     return result
+
+
+def _unlabelled(table: pd.DataFrame, annotated: Mapping[str, tuple[str, ...]]) -> npt.NDArray[np.bool_]:
+    """Tell which rows have no label at all, in sets where that means that nobody told: bool (n,)."""
+    mask = np.zeros(len(table), dtype=np.bool_)
+    for dataset, spellings in annotated.items():
+        if dataset not in _FROM_REPORTS:
+            rows = np.flatnonzero(table["dataset"].to_numpy() == dataset)
+            mask[rows] = table[[PREFIX + spelling for spelling in spellings]].iloc[rows].isna().all(axis=1)
+    return mask
+
+
+def _raw_labels(table: pd.DataFrame, spelling: str, votes: int) -> npt.NDArray[np.float32]:
+    """Return a label column, float32 (n,), 0 where fewer than `votes` readers voted for it."""
+    raw = table[PREFIX + spelling].to_numpy(dtype=np.float32)
+    if VOTES_PREFIX + spelling not in table:
+        return raw
+    too_few = table[VOTES_PREFIX + spelling].to_numpy(dtype=np.float32) < votes  # false where votes are missing
+    return np.where(too_few, np.float32(0), raw)
 
 
 def _apply_policy(raw: npt.NDArray[np.float32], uncertain: str, blank: str) -> npt.NDArray[np.float32]:

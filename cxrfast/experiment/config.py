@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cxrfast.labels import VOCABULARIES
+from cxrfast.labels import NUM_READERS, VOCABULARIES
 from cxrfast.learning.engine import FitSettings
 from cxrfast.learning.moco import MocoSettings
 from cxrfast.learning.settings import Settings
@@ -54,6 +54,12 @@ class DataSettings(Settings):
     )
     blank: str | dict[str, str] = Field(
         default="zeros", description="What a blank becomes: ones, zeros or ignore; by class too."
+    )
+    votes: int = Field(
+        default=1,
+        ge=1,
+        le=NUM_READERS,
+        description="Readers who make a positive, where a set counts votes; 2: majority.",
     )
     split: SplitSettings = SplitSettings()
 

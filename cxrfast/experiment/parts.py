@@ -114,7 +114,7 @@ def _kept(part: ShardSet, key: str, expression: str) -> ShardSet:
 
 
 def _task(part: ShardSet, data: DataSettings) -> ShardSet:
-    chosen = part.task(data.task, uncertain=data.uncertain, blank=data.blank)
+    chosen = part.task(data.task, uncertain=data.uncertain, blank=data.blank, votes=data.votes)
     if len(chosen) == 0:
         raise ConfigError(f"the task {data.task} (data.task) keeps none of {len(part):,} images; choose another task")
     return chosen

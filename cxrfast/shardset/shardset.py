@@ -90,10 +90,17 @@ class ShardSet:
         """Return the rows for which the expression holds; QueryError where it is malformed or names no column."""
         return self.rows(query.mask(expression, self.table))
 
-    def task(self, task: str | Task, *, uncertain: Policy = "ones", blank: Policy = "zeros") -> "ShardSet":
-        """Return the rows that a task keeps, with its targets; `labels.make_targets` says what the policies mean."""
+    def task(
+        self, task: str | Task, *, uncertain: Policy = "ones", blank: Policy = "zeros", votes: int = 1
+    ) -> "ShardSet":
+        """Return the rows that a task keeps, with its targets; `labels.make_targets` says what the policies mean.
+
+        `votes=2` asks for the majority of three readers, in sets that count votes.
+        """
         chosen = find_task(task)
-        keep, labels = make_targets(self.table, chosen, annotated=self.annotated, uncertain=uncertain, blank=blank)
+        keep, labels = make_targets(
+            self.table, chosen, annotated=self.annotated, uncertain=uncertain, blank=blank, votes=votes
+        )
         return replace(self, targets=chosen.targets, labels=labels).rows(keep)
 
     def split(self, *, fraction: float, seed: int, by: str = "patient") -> tuple["ShardSet", "ShardSet"]:
@@ -115,9 +122,9 @@ class ShardSet:
     def with_labels(self, csv: str | Path) -> "ShardSet":
         """Return the rows that a csv names in its column `key`, its other columns as raw labels (1, 0, -1, empty).
 
-        A column `Edema` or `label.Edema` becomes `label.Edema` and takes the place of every column of that class. Rows
-        that the csv does not name are left out: a label that nobody gave must not come to count as negative. Call
-        `task` next.
+        A column `Edema` or `label.Edema` becomes `label.Edema` and takes the place of every column of that class, its
+        votes too. Rows that the csv does not name are left out: a label that nobody gave must not come to count as
+        negative. Call `task` next.
         """
         given = _read_labels(Path(csv))
         place = given.index.get_indexer(pd.Index(self.table["key"]))
@@ -126,10 +133,8 @@ class ShardSet:
         kept = self.rows(place >= 0)
         taken = {class_of(str(name).removeprefix(PREFIX)) for name in given.columns}
         values = given.iloc[place[place >= 0]].reset_index(drop=True)
-        replaced = [
-            name for name in kept.table.columns
-            if str(name).startswith(PREFIX) and class_of(str(name).removeprefix(PREFIX)) in taken
-        ]  # fmt: skip
+        columns = manifest.annotation_columns(kept.table)
+        replaced = [name for name in columns if class_of(name.partition(".")[2]) in taken]
         table = pd.concat([kept.table.drop(columns=replaced), values], axis=1)
         added = tuple(str(column).removeprefix(PREFIX) for column in values.columns)
         annotated = {

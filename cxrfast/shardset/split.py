@@ -144,7 +144,7 @@ def _improve(first: Mask, counts: FloatArray, fraction: float) -> Mask:
 
 
 def _kinds(counts: FloatArray) -> npt.NDArray[np.int64]:
-    """Number equal rows alike, in the order of their values: int64 (groups,).
+    """Give equal rows one number, numbers in the order of the rows' values: int64 (groups,).
 
     Column by column, which takes a third of the time of NumPy's `unique` of whole rows.
     """

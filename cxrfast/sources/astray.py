@@ -55,7 +55,7 @@ def hints(source: Source, src: Path) -> list[str]:
 
 def _sign_of(source: Source, seen: list[str]) -> str | None:
     """Return the first of the names seen that is a sign of the set."""
-    patterns = [re.compile(sign) for sign in getattr(source, "signs", ())]
+    patterns = [re.compile(sign) for sign in source.signs]
     return next((path for path in seen for pattern in patterns if pattern.search(path)), None)
 
 

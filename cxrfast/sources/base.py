@@ -28,7 +28,7 @@ RECORD_COLUMNS = (*TEXT_COLUMNS[:8], "age", "release_split")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
-_SHARED = {"astray", "base", "tables"}  # modules of this package that are no source
+_SHARED = {"astray", "base", "headers", "tables"}  # modules of this package that are no source
 _NOT_DATA = {"__MACOSX", "$RECYCLE.BIN", "lost+found"}
 
 

@@ -58,7 +58,6 @@ class Chexpert:
         "    chexpertchestxrays-u20210408/CheXpert-v1.0 batch 2 (train 1)/patient00001/..., batch 3, batch 4\n"
         "  SRC may be that folder or the one above it."
     )
-
     signs: tuple[str, ...] = (r"(^|/)patient\d{5}(/study\d+)?$",)
 
     def scan(self, src: Path) -> Release:

@@ -58,7 +58,6 @@ class Kermany:
         "    chest_xray/val/..., chest_xray/test/...   (val is absent in Mendeley's release)\n"
         "  SRC may be chest_xray, a folder above it, or the folder with train and test."
     )
-
     signs: tuple[str, ...] = (r"(^|/)(NORMAL2-)?IM-\d{4}-\d{4}(-\d{4})?\.jpe?g$", r"(^|/)person\d+_(bacteria|virus)_")
 
     def scan(self, src: Path) -> Release:

@@ -71,8 +71,29 @@ def numbers(rows: pd.DataFrame, name: str, path: Path, *, among: Sequence[float]
     wrong = values.isna() & rows[name].notna()
     if among is not None:
         wrong |= values.notna() & ~values.isin(among)
+    wanted = "a number" if among is None else f"{', '.join(f'{number:g}' for number in among)} or blank"
+    refuse(rows, name, path, wrong, wanted)
+    return values
+
+
+def refuse(rows: pd.DataFrame, name: str, path: Path, wrong: "pd.Series[bool]", wanted: str) -> None:
+    """Raise SourceError naming file, line and text of the first wrong cell of a column of `read_csv`, if there is one.
+
+    `wrong`: which rows are, (n,). `wanted`: what should stand there, in words.
+    """
     if wrong.any():
         row = int(np.argmax(wrong))
-        wanted = "a number" if among is None else f"{', '.join(f'{number:g}' for number in among)} or blank"
-        raise SourceError(f"{path}, line {row + 2}: {name} is {rows[name].iloc[row]!r}, not {wanted}")
-    return values
+        text = "blank" if pd.isna(rows[name].iloc[row]) else repr(rows[name].iloc[row])
+        raise SourceError(f"{path}, line {row + 2}: {name} is {text}, not {wanted}")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a list of image files, stripped, `/` between folders; blank ones are left out.
+
+    Raises SourceError where the file is no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} cannot be read as a list of files: {error}") from error
+    return [line.strip().replace("\\", "/") for line in lines if line.strip()]

@@ -109,3 +109,54 @@ def test_no_rows_give_no_targets() -> None:
     keep, values = labels.make_targets(table, labels.find_task("chexpert14"), annotated={"chexpert": labels.CHEXPERT})
     assert keep.shape == (0,)
     assert values.shape == (0, 14)
+
+
+def vinbigdata(votes: list[float]) -> pd.DataFrame:
+    """Return VinBigData rows with these votes for a Nodule or Mass, and none for the other classes."""
+    table = pd.DataFrame({"dataset": ["vinbigdata"] * len(votes)})
+    for name in labels.VOCABULARIES["vinbigdata"]:
+        given = votes if name == "Nodule/Mass" else [vote * 0 for vote in votes]
+        table[labels.VOTES_PREFIX + name] = np.array(given, dtype=np.float32)
+        table[labels.PREFIX + name] = np.minimum(table[labels.VOTES_PREFIX + name], 1)
+    return table
+
+
+@pytest.mark.parametrize("blank", labels.POLICIES)
+@pytest.mark.parametrize("votes", [1, 2, 3])
+def test_as_many_votes_as_asked_for_make_a_positive(votes: int, blank: str) -> None:
+    """One vote by default, two for the majority; fewer make a negative, and no vote stays one."""
+    table = vinbigdata([0, 1, 2, 3])
+    task = labels.Task("mass", ("Nodule/Mass", "ILD"))
+    _, values = targets(table, task, votes=votes, blank=blank)
+    assert values[:, 0].tolist() == [float(count >= votes) for count in range(4)]
+    assert values[:, 1].tolist() == [0, 0, 0, 0]
+    assert targets(table, task)[1][:, 0].tolist() == [0, 1, 1, 1]
+
+
+def test_sets_without_votes_keep_their_labels_beside_one_with_votes() -> None:
+    """Votes are asked for where they were counted; a row filter follows them."""
+    table = pd.concat([chexpert(Cardiomegaly=[1, -1, np.nan]), vinbigdata([1, 2])], ignore_index=True)
+    table["votes.Cardiomegaly"] = table["votes.Nodule/Mass"]
+    table["label.Cardiomegaly"] = table["label.Cardiomegaly"].where(table["dataset"] == "chexpert", 1)
+    task = labels.Task("heart", ("Cardiomegaly",), among=("Cardiomegaly",))
+    keep, values = targets(table, task, votes=2)
+    assert values[:, 0].tolist() == [1, 1, 0, 0, 1]
+    assert keep.tolist() == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize("votes", [0, -1, 4, 1.5])
+def test_other_numbers_of_votes_are_refused(votes: float) -> None:
+    """Three readers saw each image; 0 votes would make everything positive, 4 nothing."""
+    with pytest.raises(LabelError, match=f"votes is {votes}; it is 1 to 3"):
+        targets(vinbigdata([1]), "chexpert14", votes=votes)
+
+
+@pytest.mark.parametrize("blank", labels.POLICIES)
+def test_an_image_without_any_label_is_masked(blank: str) -> None:
+    """Test images of a competition are no healthy ones, whatever blank means; CheXpert's blanks follow the study."""
+    task = labels.Task("two", ("No Finding", "Cardiomegaly", "Other"), other=("Cardiomegaly",))
+    _, values = targets(vinbigdata([np.nan, 0]), task, blank=blank)
+    assert np.isnan(values[0]).all()
+    assert values[1].tolist() == [0, 0, 0]
+    _, values = targets(chexpert(Edema=[np.nan]), task, blank=blank)
+    np.testing.assert_array_equal(values[0], np.full(3, BECOMES[blank], dtype=np.float32))

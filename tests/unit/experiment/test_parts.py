@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from small_dicom import dicom_bytes, write
 from small_runs import experiment, pack_into
 
 from cxrfast.errors import ConfigError, RunMismatch
@@ -182,3 +183,32 @@ def test_six_means_all_six_sets(phantom_shards: Path, key: str) -> None:
     assert getattr(experiment(f"{key}.datasets=kermany"), key).datasets == ("kermany",)
     with pytest.raises(ConfigError, match=rf"'chestxray14'.*{key}\.datasets="):
         open_parts(experiment(f"{key}.datasets=six"), phantom_shards)
+
+
+PARTS = "data.test=release_split in ['val', 'test']"
+
+
+@pytest.mark.parametrize(("votes", "positive"), [(1, {1, 2, 3}), (2, {2, 3}), (3, {3})])
+def test_as_many_votes_as_the_experiment_says(
+    phantom_shards: Path, tmp_path: Path, votes: int, positive: set[int]
+) -> None:
+    """`data.votes` reaches the targets of training, validation and test, and its test images stay unlabelled."""
+    rows = ["image_id,class_name,rad_id"]
+    for number in range(24):
+        rows += [f"{number:032x},{'Cardiomegaly' if reader < number % 4 else 'ILD'},R{reader}" for reader in range(3)]
+        write(tmp_path / "train" / f"{number:032x}.dicom", dicom_bytes(seed=number))
+    write(tmp_path / "train.csv", "\n".join(rows).encode())
+    write(tmp_path / "test" / f"{24:032x}.dicom", dicom_bytes(seed=24))
+    shutil.copytree(phantom_shards, tmp_path / "shards")
+    pack_into(tmp_path / "shards", "vinbigdata", tmp_path)
+    chosen = experiment("data.datasets=[chexpert, vinbigdata]", "pretext=null", f"data.votes={votes}", PARTS)
+    parts = open_parts(chosen, tmp_path / "shards")
+    heart = parts.train.targets.index("Cardiomegaly")
+    for part in (parts.train, parts.valid):
+        mine = part.rows(part.table["dataset"] == "vinbigdata")
+        assert len(mine)
+        assert set(mine.table["votes.Cardiomegaly"][mine.labels[:, heart] == 1]) <= positive
+        assert set(mine.table["votes.Cardiomegaly"][mine.labels[:, heart] == 0]).isdisjoint(positive)
+    unlabelled = parts.test.rows(parts.test.table["dataset"] == "vinbigdata")
+    assert len(unlabelled) == 1
+    assert np.isnan(unlabelled.labels).all()

@@ -208,3 +208,16 @@ def test_given_labels_replace_their_synonyms(tmp_path):
     csv = tmp_path / "labels.csv"
     csv.write_text("key,Pneumonia\n" + "".join(f"{key},0\n" for key in shards.table["key"]))
     assert shards.with_labels(csv).task("pneumonia").labels.sum() == 0
+
+
+def test_given_labels_have_no_votes_of_others(tmp_path):
+    """A csv's label counts as given, however many readers the release had for it; other classes keep their votes."""
+    shards = ShardSet.open(write_set(tmp_path / "set", noise_images(4)))
+    for name in ("Edema", "Fracture"):
+        shards.table[f"label.{name}"] = np.float32(1)
+        shards.table[f"votes.{name}"] = np.arange(4, dtype=np.float32)
+    csv = tmp_path / "labels.csv"
+    csv.write_text("key,Edema\n" + "".join(f"{key},1\n" for key in shards.table["key"]))
+    mine = shards.with_labels(csv).task(TASK, votes=2)
+    assert mine.labels.T.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
+    assert shards.task(TASK, votes=2).labels.T.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]

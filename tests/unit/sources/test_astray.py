@@ -1,5 +1,7 @@
 """A wrong folder: what is said of it, and that saying it is quick."""
 
+from itertools import permutations
+
 import pytest
 
 from cxrfast import sources
@@ -8,6 +10,14 @@ from cxrfast.sources import base
 
 KERMANY = "chest_xray/train/NORMAL/IM-0115-0001.jpeg"
 CHEXPERT = "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
+LOOKS = {
+    "chexpert": CHEXPERT,
+    "kermany": KERMANY,
+    "chestxray14": "NIH/images_001/images/00000001_000.png",
+    "gb7flg": "GB7/FLG/MD__20200424__norma/Undef/IM_00001",
+    "tbx11k": "TBX11K/imgs/health/h0001.png",
+    "vinbigdata": "vinbigdata/train/50a418190bc3fb1ef1633bf9678929b3.dicom",
+}
 
 
 def complaint(name, src):
@@ -48,16 +58,20 @@ def test_archives_that_are_not_unpacked_are_seen(tmp_path):
     assert "archives that are not unpacked, such as download/images_001.tar.gz" in complaint("chexpert", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("given", "path", "meant"), [("chexpert", KERMANY, "kermany"), ("kermany", CHEXPERT, "chexpert")]
-)
-@pytest.mark.parametrize("below", ["", "data/"])
-def test_another_set_is_recognised(given, path, meant, below, tmp_path):
-    """A set given under another's name is called by its own, with one of its names as the reason."""
-    touch(tmp_path, below + path)
-    message = complaint(given, tmp_path)
-    assert f"use {meant} in place of {given}" in message
-    assert message.count("in place of") == 1
+def test_every_set_has_a_look_here():
+    """A further source says by which names it is known, and is tried below."""
+    assert sorted(LOOKS) == sources.names()
+
+
+# GB7-FLG takes any folders called normal and pneumonia, and so Kermany's.
+@pytest.mark.parametrize(("given", "meant"), [pair for pair in permutations(LOOKS, 2) if pair != ("gb7flg", "kermany")])
+def test_another_set_is_recognised(given, meant, tmp_path):
+    """Each set given under each other's name is called by its own, alone; also from the folder above it."""
+    touch(tmp_path, "above/" + LOOKS[meant])
+    for src in (tmp_path, tmp_path / "above"):
+        message = complaint(given, src)
+        assert f"use {meant} in place of {given}" in message
+        assert message.count("in place of") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrfast.errors import SourceError
-from cxrfast.sources.tables import cut_off, numbers, read_csv
+from cxrfast.sources.tables import cut_off, numbers, read_csv, read_lines, refuse
 
 
 def write(path, text, encoding="utf-8"):
@@ -89,3 +89,23 @@ def test_a_long_table_is_judged_by_its_end_alone(tmp_path):
     assert len(cut_off(write(tmp_path / "t.csv", text + "1"))) == 1
     assert cut_off(write(tmp_path / "t.csv", "a,b\n")) == []
     assert cut_off(write(tmp_path / "t.csv", "a,b")) == []
+
+
+def test_blank_cells_are_named_as_such(tmp_path):
+    """What is wrong with a cell is told by file, line and text; nothing wrong passes."""
+    rows = read_csv(write(tmp_path / "t.csv", "a,b\nx,1\n,2\n"), needed=("a",))
+    refuse(rows, "a", tmp_path / "t.csv", rows["a"] == "y", "a letter")
+    with pytest.raises(SourceError, match=r"t\.csv, line 3: a is blank, not a letter"):
+        refuse(rows, "a", tmp_path / "t.csv", rows["a"].isna(), "a letter")
+
+
+@pytest.mark.parametrize("text", ["a/b.png\nc.png", "\ufeffa\\b.png\r\n\r\n c.png \r\n", "\n\na/b.png\nc.png\n\n"])
+def test_one_list_however_it_is_written(tmp_path, text):
+    """Byte-order marks, line ends, blank lines and the other slash change nothing."""
+    assert read_lines(write(tmp_path / "l.txt", text)) == ["a/b.png", "c.png"]
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path):
+    """UTF-16, or an image by mistake."""
+    with pytest.raises(SourceError, match=r"l\.txt cannot be read as a list"):
+        read_lines(write(tmp_path / "l.txt", "a.png", encoding="utf-16"))
