@@ -19,13 +19,14 @@ from cxrfast import chance
 from cxrfast.errors import ImageRejected
 from cxrfast.imaging import read_gray
 from cxrfast.packing.executors import in_order, processes, usable_cpus
+from cxrfast.sources.headers import describe
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Made for a stage by its verb ("decoding"); what its `with` gives is called with images done and images in all."""
 
 _CHUNK = 16
 _NORMAL_95 = 1.96
-_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _PNG_COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGBA"}
 
 
@@ -130,7 +131,8 @@ def _try_one(src: str, path: str) -> Readable | Unreadable:
 
 
 def _kind(data: bytes) -> str:
-    name = next((name for magic, name in _SIGNATURES.items() if data.startswith(magic)), "DICOM")
-    if name == "PNG":
+    if data.startswith(_JPEG):
+        return "JPEG"
+    if data.startswith(_PNG):
         return f"PNG, {data[24]} bits, {_PNG_COLOURS.get(data[25], 'unknown colours')}"
-    return name
+    return describe(data)

@@ -44,6 +44,18 @@ def test_kinds_and_sizes_are_those_of_the_files(tmp_path):
     assert trial.sides("height") == (10, 20, 30)
 
 
+def test_the_kinds_of_real_dicom_are_told(real_data, tmp_path):
+    """Bits, polarity and compression, as the headers have them."""
+    names = [path.name for path in sorted((real_data / "dicom").glob("*.dcm"))]
+    table = write_release(tmp_path, len(names)).table.assign(path=names)
+    trial = try_images(real_data / "dicom", table, len(names))
+    assert trial.unreadable == []
+    assert set(trial.kinds) == {
+        "DICOM, 15 bits, MONOCHROME1, uncompressed",
+        "DICOM, 15 bits, MONOCHROME1, JPEG 2000 Image Compression",
+    }
+
+
 def test_the_draw_is_even_the_same_each_time_and_grows(tmp_path):
     """A larger sample holds the smaller one; over many draws' worth of rows no tenth of the table is favoured."""
     table = write_release(tmp_path, 1).table
