@@ -144,7 +144,7 @@ def _outlook_lines(outlook: Outlook) -> list[str]:
     short = outlook.bytes > outlook.free
     return [
         f"Packed by default ({recipe.codec.upper()}, at most {recipe.long_side} pixels), it takes about "
-        f"{size(outlook.bytes)} and {duration(outlook.seconds)} on {outlook.cpus} CPUs, judging by "
+        f"{size(outlook.bytes)} and {duration(max(1.0, outlook.seconds))} on {outlook.cpus} CPUs, judging by "
         f"{outlook.seen} images.",
         f"Of disk space, {free}" + (": NOT ENOUGH. Choose another disk by --out." if short else "."),
     ]
