@@ -36,10 +36,11 @@ class Rejects(click.ParamType[float]):
 @click.option("--out", type=_FOLDER, help="The folder to pack into; shards/DATASET where none is given.")
 @click.option(
     "--long-side",
-    type=click.IntRange(1),
+    type=click.IntRange(0),
     default=320,
     show_default=True,
-    help="The longer side of a stored image is at most this many pixels; smaller images stay as they are.",
+    help="The longer side of a stored image is at most this many pixels; smaller images stay as they are. "
+    "0 keeps every image's size, and the very bytes of 8-bit gray JPEGs and PNGs.",
 )
 @click.option(
     "--codec",
@@ -50,6 +51,13 @@ class Rejects(click.ParamType[float]):
 )
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="The quality of stored JPEGs."
+)
+@click.option(
+    "--stretch",
+    type=click.Choice(["none", "minmax"]),
+    default="none",
+    show_default=True,
+    help="With minmax, each image's darkest and brightest pixel become 0 and 255 before it is resized.",
 )
 @click.option(
     "--samples-per-shard", type=click.IntRange(1), default=1024, show_default=True, help="How many images a shard gets."

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxrfast.errors import ImageRejected, PackError
-from cxrfast.imaging import read_gray, shrink
-from cxrfast.packing.recipe import Recipe
-from cxrfast.shardset.format import StoredSample, sample_bytes
+from cxrfast.imaging import plain_gray_codec, read_resized
+from cxrfast.packing.recipe import MAX_JPEG_SIDE, Recipe
+from cxrfast.shardset.format import EXTENSIONS, StoredSample, sample_bytes
 
 Gray = npt.NDArray[np.uint8]
 
@@ -114,14 +114,30 @@ def _pack_image(path: Path, key: str, document: dict[str, Any], recipe: Recipe) 
             "see to the disk or network and run again to resume"
         ) from error
     try:
-        gray = read_gray(data, max_pixels=recipe.max_pixels)
+        extension, payload, sizes = _stored(data, recipe)
     except ImageRejected as rejected:
         return Rejected(rejected.code, rejected.detail, len(data))
     except Exception as error:
         error.add_note(f"while packing {path}")
         raise
-    small = shrink(gray, recipe.long_side)
-    (source_height, source_width), (height, width) = gray.shape, small.shape
-    sizes = {"width": width, "height": height, "source_width": source_width, "source_height": source_height}
-    sample = sample_bytes(key, recipe.extension, encode(small, recipe), {**document, **sizes})
+    sample = sample_bytes(key, extension, payload, {**document, **sizes})
     return Packed(sample, bytes_in=len(data), **sizes)
+
+
+def _stored(data: bytes, recipe: Recipe) -> tuple[str, bytes, dict[str, int]]:
+    """Return a file's stored form: extension, payload, and sizes in pixels. Raises ImageRejected.
+
+    What is copied is decoded all the same: a damaged image must not get into a shard.
+    """
+    gray, (source_height, source_width) = read_resized(
+        data, long_side=recipe.long_side, stretch=recipe.stretch == "minmax", max_pixels=recipe.max_pixels
+    )
+    height, width = gray.shape
+    sizes = {"width": width, "height": height, "source_width": source_width, "source_height": source_height}
+    codec = plain_gray_codec(data, max_pixels=recipe.max_pixels) if recipe.copies else None
+    if codec is not None:
+        return EXTENSIONS[codec], data, sizes
+    if recipe.codec == "jpeg" and max(height, width) > MAX_JPEG_SIDE:
+        detail = f"{width} x {height} pixels, of which a JPEG holds {MAX_JPEG_SIDE:,} a side: pack with --codec png"
+        raise ImageRejected("too-large", detail)
+    return recipe.extension, encode(gray, recipe), sizes

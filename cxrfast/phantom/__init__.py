@@ -8,9 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxrfast.errors import SourceError
-from cxrfast.phantom import chexpert
+from cxrfast.phantom import chestxray14, chexpert, gb7flg, kermany, tbx11k, vinbigdata
 
-WRITERS: dict[str, Callable[..., Path]] = {"chexpert": chexpert.write_release}
+WRITERS: dict[str, Callable[..., Path]] = {
+    "chestxray14": chestxray14.write_release,
+    "chexpert": chexpert.write_release,
+    "gb7flg": gb7flg.write_release,
+    "kermany": kermany.write_release,
+    "tbx11k": tbx11k.write_release,
+    "vinbigdata": vinbigdata.write_release,
+}
 
 
 def write(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from cxrfast.errors import SourceError
 from cxrfast.labels import CHEXPERT
@@ -24,6 +23,7 @@ from cxrfast.phantom.anatomy import Anatomy
 from cxrfast.phantom.dice import Dice
 from cxrfast.phantom.radiograph import FINDINGS, draw
 from cxrfast.phantom.release import Drawing, Progress, write_files
+from cxrfast.phantom.truth import draw_findings
 
 NAME = "CheXpert-v1.0-small"
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT)
@@ -161,28 +161,9 @@ def _files(study: Study) -> Iterator[tuple[str, str, str]]:
 
 
 def draw_truth(dice: list[Dice]) -> list[frozenset[str]]:
-    """Return the findings of studies: for each class exactly its share of them, those with the highest scores.
-
-    Exact shares, not a coin a study: a hundred studies have some of every class, whatever the seed.
-    """
-    count = len(dice)
-    has = {name: np.zeros(count, dtype=np.bool_) for name in _SHARES}
-    healthy = _top(np.array([d.uniform("healthy") for d in dice]), _HEALTHY)
-    for name, (share, _, _) in _SHARES.items():
-        score = np.array([d.uniform(f"has {name}") for d in dice])
-        for other, weight in _LEANING.get(name, {}).items():
-            score += weight * has[other]
-        if name != "Support Devices":
-            score += 0.5 * ~np.any(list(has.values()), axis=0)  # who is not among the healthy has something
-            score[healthy] = -1
-        has[name] = _top(score, share) & (score >= 0)
-    return [frozenset(name for name in _SHARES if has[name][study]) for study in range(count)]
-
-
-def _top(score: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
-    chosen = np.zeros(len(score), dtype=np.bool_)
-    chosen[np.argsort(-score, kind="stable")[: round(share * len(score))]] = True
-    return chosen
+    """Return the findings of studies, for each class exactly its share of them."""
+    shares = {name: share for name, (share, _, _) in _SHARES.items()}
+    return draw_findings(dice, shares, leaning=_LEANING, healthy=_HEALTHY, apart=("Support Devices",))
 
 
 def _told(truth: frozenset[str]) -> dict[str, str]:

@@ -23,9 +23,11 @@ def patch(scene: Scene, dice: Dice, place: tuple[float, float], *, radius: float
     scene.opacify(np.clip(shape * texture, 0, 1), amount)
 
 
-def nodule(scene: Scene, dice: Dice, place: tuple[float, float]) -> None:
-    """Add a round, sharp-edged mass."""
-    radius = dice.uniform("radius", 0.07, 0.16)
+def nodule(
+    scene: Scene, dice: Dice, place: tuple[float, float], *, smallest: float = 0.07, largest: float = 0.16
+) -> None:
+    """Add a round, sharp-edged lump of a radius between these two."""
+    radius = dice.uniform("radius", smallest, largest)
     scene.soft += 0.26 * scene.canvas.blob(*place, radius, radius * dice.uniform("flat", 0.85, 1.15), soft=0.015)
 
 
@@ -133,6 +135,64 @@ def _fracture(scene: Scene, dice: Dice) -> None:
         scene.bone += 0.14 * scene.canvas.blob((x + end_x) / 2, (y + end_y) / 2 + 0.03, 0.055, 0.055, soft=0.02)
 
 
+def emphysema(scene: Scene, dice: Dice) -> None:
+    """Blow the lungs up: more air, thinned vessels."""
+    amount = dice.uniform("amount", 0.5, 1.0)
+    lungs = np.clip(sum(scene.lungs.values()), 0, 1)
+    scene.vessels *= 1 - 0.7 * amount * lungs
+    scene.air += 0.16 * amount * lungs * (scene.air > 0.15)
+
+
+def _fibrosis(scene: Scene, dice: Dice) -> None:
+    top = dice.uniform("top", 0.7, 1.05)
+    for side in SIDES:
+        scene.opacify(scene.canvas.blob(0.62 * side, top + 0.4, 0.34, 0.45, soft=0.10), dice.uniform("haze", 0.2, 0.45))
+        net(scene, dice.child("net", side), (0.62 * side, top + 0.4), spread=0.36)
+
+
+def net(scene: Scene, dice: Dice, centre: tuple[float, float], *, spread: float) -> None:
+    """Add a net of short lines, as of scars, about a centre; only where there is air."""
+    x, y = centre
+    starts = np.stack(
+        [x + dice.uniforms("x", 30, -spread, spread), y + dice.uniforms("y", 30, -spread, spread)], axis=1
+    )
+    turns = dice.uniforms("turn", 30, 0, np.pi)
+    ends = starts + 0.14 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    scene.soft += 0.12 * scene.canvas.fill(*ribbon(np.stack([starts, ends], axis=1), 0.018), soft=0.006) * scene.air
+
+
+def hernia(scene: Scene, dice: Dice) -> None:
+    """Add a stomach above the diaphragm: a round wall behind the heart, fluid below and gas above."""
+    radius = dice.uniform("radius", 0.20, 0.34)
+    x, y = dice.uniform("x", 0.0, 0.16), scene.anatomy.domes[1] - 0.75 * radius
+    ring = scene.canvas.blob(x, y, radius, radius, soft=0.012)
+    gas = scene.canvas.blob(x, y - 0.35 * radius, 0.75 * radius, 0.45 * radius, soft=0.02)
+    scene.soft += 0.20 * ring - 0.34 * gas
+
+
+def _calcification(scene: Scene, dice: Dice) -> None:
+    grains = []
+    for number in range(3 + int(dice.uniform("count", 0, 4))):
+        x, y = _place(scene, dice.child(number), 0.2, 1.2)
+        radius = dice.uniform(f"radius {number}", 0.02, 0.045)
+        grains.append(smooth([(x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius)]))
+    scene.bone += 0.34 * scene.canvas.fill(*grains, soft=0.006)
+
+
+def _tuberculosis(scene: Scene, dice: Dice) -> None:
+    """Fill one upper zone or both, with a few small nodules about it."""
+    sides = SIDES if dice.happens("both", 0.3) else (dice.pick("side", SIDES),)
+    for side in sides:
+        y = dice.uniform(f"y {side}", 0.25, 0.50) * scene.anatomy.length
+        x = side * dice.uniform(f"x {side}", 0.45, 0.65) * float(scene.anatomy.wall_at(y))
+        radius, amount = dice.uniform(f"radius {side}", 0.20, 0.34), dice.uniform(f"amount {side}", 0.65, 0.95)
+        patch(scene, dice.child(side), (x, y), radius=radius, lumps=0.10, amount=amount)
+        for angle, far in dice.uniforms(f"nodules {side}", 8).reshape(4, 2):
+            turn, distance = 2 * np.pi * angle, 0.10 + 0.22 * far
+            near = (x + distance * float(np.cos(turn)), y + distance * float(np.sin(turn)))
+            scene.soft += 0.16 * scene.canvas.blob(*near, 0.04, 0.04, soft=0.015) * scene.air
+
+
 def _devices(scene: Scene, dice: Dice) -> None:
     makers = (_pacemaker, _central_line, _tracheal_tube, _gastric_tube, _leads, _sternal_wires)
     likely = dice.uniforms("which", len(makers))
@@ -213,4 +273,10 @@ PAINTERS: dict[str, Callable[[Scene, Dice], None]] = {
     "Pleural Effusion": _effusion,
     "Fracture": _fracture,
     "Support Devices": _devices,
+    "Mass": lambda scene, dice: nodule(scene, dice, _place(scene, dice), smallest=0.18, largest=0.32),
+    "Emphysema": emphysema,
+    "Fibrosis": _fibrosis,
+    "Hernia": hernia,
+    "Calcification": _calcification,
+    "Tuberculosis": _tuberculosis,
 }

@@ -11,7 +11,7 @@ import numpy as np
 from cxrfast.phantom.anatomy import LEFT, Anatomy
 from cxrfast.phantom.canvas import Canvas, Field, Points, moved, ribbon, smooth
 from cxrfast.phantom.dice import Dice
-from cxrfast.phantom.findings import nodule, patch
+from cxrfast.phantom.findings import emphysema, hernia, net, nodule, patch
 from cxrfast.phantom.scene import SIDES, Scene, lung_vessels
 
 
@@ -181,6 +181,14 @@ def _devices(scene: Scene, dice: Dice) -> None:
     scene.soft += 0.34 * scene.canvas.fill(*shapes, soft=0.004)
 
 
+def _fibrosis(scene: Scene, dice: Dice) -> None:
+    net(scene, dice, (0.1, 1.2), spread=0.45)
+
+
+def _calcification(scene: Scene, dice: Dice) -> None:
+    scene.bone += 0.34 * scene.canvas.blob(*_place(dice), 0.05, 0.05, soft=0.006)
+
+
 _PAINTERS: dict[str, Callable[[Scene, Dice], None]] = {
     "Lung Opacity": _opacity,
     "Edema": _edema,
@@ -193,4 +201,12 @@ _PAINTERS: dict[str, Callable[[Scene, Dice], None]] = {
     "Pleural Effusion": _effusion,
     "Fracture": _fracture,
     "Support Devices": _devices,
+    "Mass": lambda scene, dice: nodule(scene, dice, _place(dice), smallest=0.18, largest=0.32),
+    "Emphysema": emphysema,
+    "Fibrosis": _fibrosis,
+    "Hernia": hernia,
+    "Calcification": _calcification,
+    "Tuberculosis": lambda scene, dice: patch(
+        scene, dice, (0.0, dice.uniform("y", 0.2, 0.4)), radius=0.24, lumps=0.1, amount=0.8
+    ),
 }

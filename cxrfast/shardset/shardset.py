@@ -155,8 +155,9 @@ class ShardSet:
     def webdataset(self, *, decode: bool = True) -> Any:  # noqa: ANN401 - webdataset has no types
         """Return a plain webdataset pipeline over these rows, in stored order.
 
-        It yields dicts with `__key__`, `json` (a dict) and the image under its extension (`jpg`, `png` or `npy`) as
-        uint8 (height, width); bytes instead where `decode` is false. Other members of a tar are never looked at.
+        It yields dicts with `__key__`, `json` (a dict) and the image under its extension (`jpg`, `png` or `npy`; a set
+        packed with `--long-side 0` may hold several) as uint8 (height, width); bytes instead where `decode` is false.
+        Other members of a tar are never looked at.
         """
         import webdataset as wds  # it imports torch, which opening a set does without
 

@@ -65,6 +65,7 @@ class Chexpert:
         tree = _walk(src) if src.is_dir() else _Tree()
         if not tree.csvs:
             raise not_found(self, src, "train.csv and valid.csv (train_cheXbert.csv and the like are other labels)")
+        tree.csvs = {name: _own(src, name, folders) for name, folders in tree.csvs.items()}
         findings = [f"there is no {name}" for name in _CSVS if name not in tree.csvs]
         rows = pd.concat([_read_csv(src, tree, name, findings) for name in tree.csvs], ignore_index=True)
         rows = _unique(rows, findings)
@@ -92,6 +93,18 @@ def _walk(src: Path) -> _Tree:
             elif name in _CSVS:
                 tree.csvs.setdefault(name, []).append(folder)
     return tree
+
+
+def _own(src: Path, name: str, folders: list[str]) -> list[str]:
+    """Leave out folders whose csv of that name is another set's, such as VinBigData's, where one is CheXpert's."""
+    if len(folders) == 1:
+        return folders
+    own = []
+    for folder in folders:
+        with Path(src, folder, name).open("rb") as file:
+            if b"Frontal/Lateral" in file.readline():
+                own.append(folder)
+    return own or folders
 
 
 def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.DataFrame:

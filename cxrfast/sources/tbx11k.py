@@ -65,8 +65,8 @@ class Tbx11k:
     vocabulary = VOCABULARIES["tbx11k"]
     home = "https://github.com/yun-liu/Tuberculosis, or https://mmcheng.net/tb"
     terms = (
-        "Its authors ask that Liu et al., CVPR 2020, be cited; sources disagree on its licence (CC BY-NC-SA in most), "
-        "so take it as non-commercial and ask the authors before passing on images or shards."
+        "Its authors ask that Liu et al., CVPR 2020, be cited; sources disagree on its licence (most say CC "
+        "BY-NC-SA), so take it as non-commercial and ask the authors before passing on images or shards."
     )
     layout_help = (
         "    TBX11K/imgs/health/h0001.png, imgs/sick/s0001.png, imgs/tb/tb0005.png, imgs/test/...\n"

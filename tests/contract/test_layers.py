@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
 # Packages that only these files may name (a folder ends with a slash).
 CONFINED: dict[str, tuple[str, ...]] = {
     "nvidia": ("loading/render_dali.py",),
-    "pydicom": ("imaging.py", "phantom/", "sources/"),
+    "pydicom": ("imaging/", "phantom/", "sources/"),
     "webdataset": ("shardset/shardset.py",),
     "torch": ("loading/", "learning/", "experiment/"),
     "torchvision": ("learning/", "experiment/"),

@@ -8,8 +8,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 from small_releases import NAME, write_release
 
+from cxrfast import Loader, Sequential, ViewSpec
 from cxrfast.packing.recipe import Recipe
 from cxrfast.packing.run import pack
 from cxrfast.shardset.format import index_name
@@ -96,6 +98,52 @@ def test_every_index_is_what_dalis_tool_makes_of_its_tar(shards, tmp_path):
         command = [sys.executable, "-m", "wds2idx", str(shards.tar_path(0, shard)), str(target)]
         subprocess.run(command, check=True, capture_output=True)
         assert target.read_bytes() == (shards.folders[0] / index_name(NAME, shard)).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Return a set of JPEGs and PNGs that were copied at full size, and the folder of its originals."""
+    folder = tmp_path_factory.mktemp("mixed")
+    release = write_release(folder / "src", 20)
+    pack(release, folder / "src", folder / "set", recipe=Recipe(NAME, long_side=0, samples_per_shard=9), workers=1)
+    return ShardSet.open(folder / "set"), folder / "src"
+
+
+def test_a_set_of_two_formats_is_read_by_webdataset(mixed):
+    """Each sample comes under its own extension, with the very bytes of its original."""
+    shards, src = mixed
+    read = list(shards.webdataset(decode=False))
+    assert [sample["__key__"] for sample in read] == shards.table["key"].tolist()
+    for path, sample in zip(shards.table["path"], read, strict=True):
+        extension = path.rpartition(".")[2]
+        assert sample[extension] == (src / path).read_bytes()
+        assert not {"jpg", "png", "npy"} - {extension} & set(sample)
+    for sample in shards.webdataset():
+        assert sample["jpg" if "jpg" in sample else "png"].shape == (sample["json"]["height"], sample["json"]["width"])
+
+
+def test_a_set_of_two_formats_is_read_by_dali(mixed):
+    """DALI takes the alternatives as one component, with the packed indices and without."""
+    shards, src = mixed
+    wanted = [(src / path).read_bytes() for path in shards.table["path"]]
+    for indices in (True, False):
+        assert [payload for payload, _ in _read_with_dali(shards, "jpg;png", indices=indices)] == wanted
+
+
+def test_a_set_of_two_formats_is_read_by_the_loader(mixed, tmp_path):
+    """The loader goes by the bytes: a batch of both formats equals one of the same images stored as plain arrays."""
+    shards, src = mixed
+    recipe = Recipe(NAME, long_side=0, codec="raw", samples_per_shard=9)
+    pack(write_release(src, 20), src, tmp_path / "set", recipe=recipe, workers=1)
+    batches = []
+    for one in (shards, ShardSet.open(tmp_path / "set")):
+        loader = Loader(one, views=[ViewSpec.paper()], size=64, batch_size=24, order=Sequential(), seed=0)
+        batches += list(loader.epoch(0))
+        loader.close()
+    copied, plain = batches
+    assert sorted(copied.index.tolist()) == list(range(20))
+    assert torch.equal(copied.images, plain.images)
+    assert (copied.images.amax(dim=(1, 2, 3, 4)) > 0).all()
 
 
 def _read_with_dali(shards, extension, *, indices):

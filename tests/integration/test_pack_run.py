@@ -101,7 +101,7 @@ def test_what_was_released_can_be_read_from_the_set(release, src, whole):
         assert original.shape == (row.source_height, row.source_width)
         assert max(image.shape) == min(64, max(original.shape))
         wanted = cv2.resize(original, image.shape[::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(wanted.astype(int) - image).mean() < 2
+        assert np.abs(wanted.astype(int) - image).mean() < 3  # JPEG's loss, and that of a decode at half the size
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -47,7 +47,7 @@ def test_the_defaults_are_the_recipes():
     """What the command does without options is what Recipe does without arguments."""
     recipe = Recipe("any")
     defaults = {option.name: option.default for option in shard.commands["pack"].params}
-    for name in ("long_side", "codec", "quality", "samples_per_shard", "seed", "max_pixels"):
+    for name in ("long_side", "codec", "quality", "stretch", "samples_per_shard", "seed", "max_pixels"):
         assert defaults[name] == getattr(recipe, name), name
 
 

@@ -6,10 +6,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrfast.errors import PackError
+from cxrfast.imaging import read_gray
+from cxrfast.loading.decode import decode
 from cxrfast.packing.encode import Job, Packed, Rejected, encode, pack_job
 from cxrfast.packing.recipe import Recipe
+from cxrfast.shardset.format import EXTENSIONS
 
 
 def picture(height, width):
@@ -102,3 +106,112 @@ def test_a_worker_imports_no_table_library_torch_or_webdataset():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def stored_bytes(packed):
+    start = packed.sample.payload_offset
+    return packed.sample.blob[start : start + packed.sample.payload_nbytes]
+
+
+def pillow_bytes(gray, kind, *, mode="L", **options):
+    stream = io.BytesIO()
+    Image.fromarray(gray).convert(mode).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def rotated(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+PLAIN = {
+    "jpeg": pillow_bytes(picture(70, 50), "JPEG"),
+    "progressive": pillow_bytes(picture(70, 50), "JPEG", progressive=True),
+    "upright": pillow_bytes(picture(70, 50), "JPEG", exif=rotated(1)),
+    "png": pillow_bytes(picture(70, 50), "PNG"),
+    "trailer": pillow_bytes(picture(70, 50), "JPEG") + b"trailer",
+}
+OTHERS = {
+    "rgb": pillow_bytes(picture(70, 50), "JPEG", mode="RGB"),
+    "turned": pillow_bytes(picture(70, 50), "JPEG", exif=rotated(6)),
+    "turned-png": pillow_bytes(picture(70, 50), "PNG", exif=rotated(3)),
+    "bilevel": pillow_bytes(picture(70, 50), "PNG", mode="1"),
+    "transparent": pillow_bytes(picture(70, 50), "PNG", mode="LA"),
+    "palette": pillow_bytes(picture(70, 50), "PNG", mode="P"),
+    "deep": pillow_bytes(picture(70, 50).astype(np.uint16) * 257, "PNG", mode="I;16"),
+}
+
+
+def packed_files(folder, files, **recipe):
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return dict(zip(files, pack_job(job(folder, *files, **recipe)), strict=True))
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_at_full_size_what_is_gray_already_is_copied(tmp_path, codec):
+    """With a long side of 0, 8-bit gray JPEGs and PNGs keep their bytes and extension, whatever codec was asked."""
+    for name, packed in packed_files(tmp_path, PLAIN, codec=codec, long_side=0).items():
+        assert stored_bytes(packed) == PLAIN[name], name
+        assert packed.sample.extension == ("png" if name == "png" else "jpg")
+        assert (packed.height, packed.width, packed.source_height, packed.source_width) == (70, 50, 70, 50)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png", "raw"])
+def test_at_full_size_everything_else_is_encoded_by_the_recipe(tmp_path, codec):
+    """Colour, other depths, transparency and rotation cannot be copied; they become upright gray of full size."""
+    for name, packed in packed_files(tmp_path, OTHERS, codec=codec, long_side=0).items():
+        assert packed.sample.extension == EXTENSIONS[codec], name
+        expected = read_gray(OTHERS[name])
+        stored = decode(memoryview(stored_bytes(packed)))
+        assert stored.shape == expected.shape == ((50, 70) if name == "turned" else (70, 50))
+        assert np.abs(stored.astype(int) - expected).max() <= (12 if codec == "jpeg" else 0), name
+
+
+@pytest.mark.parametrize("recipe", [{"codec": "raw"}, {"codec": "png", "stretch": "minmax"}, {"long_side": 500}])
+def test_nothing_is_copied_under_other_settings(tmp_path, recipe):
+    """Raw arrays, stretched pixels and bounded sides are always made anew."""
+    for name, packed in packed_files(tmp_path, PLAIN, **{"long_side": 0, **recipe}).items():
+        assert stored_bytes(packed) != PLAIN[name]
+
+
+def test_a_damaged_file_is_not_copied(tmp_path):
+    """A gray file that does not decode is rejected at full size as at any."""
+    png = PLAIN["png"]
+    cut = {"cut.jpg": PLAIN["jpeg"][:-40], "cut.png": png[:-5], "flipped.png": png[:60] + b"\xff\x01" + png[62:]}
+    for name, result in packed_files(tmp_path, cut, long_side=0).items():
+        assert isinstance(result, Rejected), name
+        assert result.code == "truncated"
+
+
+def test_an_image_too_wide_for_jpeg_is_rejected_with_the_way_out(tmp_path):
+    """A JPEG's side ends at 65,500 pixels; one such image must not end the run."""
+    wide = pillow_bytes(np.zeros((2, 65_501), dtype=np.uint8), "PNG", mode="RGB")
+    (rejected,) = packed_files(tmp_path, {"wide.png": wide}, long_side=0).values()
+    assert rejected.code == "too-large"
+    assert "--codec png" in rejected.detail
+    (packed,) = packed_files(tmp_path, {"wide.png": wide}, long_side=0, codec="png").values()
+    assert packed.width == 65_501
+
+
+def test_stretching_comes_before_the_resize(tmp_path):
+    """Each image's own range at full size becomes 0 to 255; a flat image stays as it is."""
+    gray = (picture(640, 480) // 3 + 60).astype(np.uint8)
+    files = {"a.png": pillow_bytes(gray, "PNG"), "a.jpg": pillow_bytes(gray, "JPEG", quality=100)}
+    files["flat.png"] = pillow_bytes(np.full((640, 480), 77, dtype=np.uint8), "PNG")
+    packed = packed_files(tmp_path, files, codec="raw", long_side=64, stretch="minmax")
+    stored = {name: decode(memoryview(stored_bytes(result))).astype(float) for name, result in packed.items()}
+    whole = (gray.astype(np.float64) - gray.min()) * 255 / (int(gray.max()) - int(gray.min()))
+    expected = cv2.resize(whole, (48, 64), interpolation=cv2.INTER_AREA)
+    assert np.abs(stored["a.png"] - expected).max() <= 1
+    assert np.abs(stored["a.jpg"] - expected).max() <= 6
+    assert (stored["flat.png"] == 77).all()
+
+
+def test_sizes_are_those_of_the_upright_whole_image(tmp_path):
+    """A JPEG that is decoded at a half and turned still tells its full sides, and its stored ones fit them."""
+    files = {str(turn): pillow_bytes(picture(900, 701), "JPEG", exif=rotated(turn)) for turn in (1, 6)}
+    upright, turned = packed_files(tmp_path, files, long_side=200).values()
+    assert (upright.source_height, upright.source_width, upright.height, upright.width) == (900, 701, 200, 156)
+    assert (turned.source_height, turned.source_width, turned.height, turned.width) == (701, 900, 156, 200)

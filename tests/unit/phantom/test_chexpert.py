@@ -36,7 +36,7 @@ def test_the_layout_is_the_released_one(release, tables):
     rows = pd.concat(tables.values())
     assert [len(tables["train"]), len(tables["valid"])] == [IMAGES - VALID, VALID]
     assert {f"{release.name}/{path.relative_to(release)}" for path in release.rglob("*.jpg")} == set(rows["Path"])
-    assert {path.name for path in release.iterdir()} == {"train.csv", "valid.csv", "train", "valid"}
+    assert {path.name for path in release.iterdir()} == {"SYNTHETIC.txt", "train.csv", "valid.csv", "train", "valid"}
     for split, table in tables.items():
         assert tuple(table.columns) == chexpert.COLUMNS
         matches = [re.fullmatch(grammar, path) for path in table["Path"]]

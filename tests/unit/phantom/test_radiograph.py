@@ -56,5 +56,5 @@ def test_images_of_a_patient_are_more_alike_than_those_of_two():
 
 def test_an_unknown_finding_is_refused():
     """A name that nothing draws is an error, never a healthy picture with a wrong label."""
-    with pytest.raises(ValueError, match="Hernia"):
-        _draw(1, ("Hernia",))
+    with pytest.raises(ValueError, match="Scoliosis"):
+        _draw(1, ("Scoliosis",))

@@ -17,8 +17,9 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
     three = phantom.write(tmp_path / "three", images=12, seed=5, workers=3)["chexpert"]
     other = phantom.write(tmp_path / "other", images=12, seed=6)["chexpert"]
     assert _contents(one) == _contents(three)
-    assert len(_contents(one)) == 14
-    assert not set(_contents(one).values()) & set(_contents(other).values())
+    assert len(_contents(one)) == 15
+    ours, theirs = (set(_contents(folder).values()) - {_contents(folder)[release.MARK]} for folder in (one, other))
+    assert not ours & theirs
 
 
 def test_writing_again_only_looks(tmp_path):
@@ -67,8 +68,10 @@ def test_a_run_that_stops_leaves_nothing_that_looks_whole(tmp_path):
         release.write_files(tmp_path / "set", {"t.csv": b"t"}, images, workers=1)
     assert not (tmp_path / "set").exists()
     images["a/2.jpg"] = lambda: b"2"
-    release.write_files(tmp_path / "set", {"t.csv": b"t"}, images, workers=2)
-    assert _contents(tmp_path / "set") == {"t.csv": b"t", "a/1.jpg": b"1", "a/2.jpg": b"2", "b/3.jpg": b"3"}
+    release.write_files(tmp_path / "set", {"t.csv": b"t"}, images, copies={"c/1.jpg": "a/1.jpg"}, workers=2)
+    contents = _contents(tmp_path / "set")
+    assert b"no patient" in contents.pop(release.MARK)
+    assert contents == {"t.csv": b"t", "a/1.jpg": b"1", "a/2.jpg": b"2", "b/3.jpg": b"3", "c/1.jpg": b"1"}
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
@@ -81,6 +84,25 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(tmp_path):
     """A wrong name is refused before anything is written, and the message lists the right ones."""
-    with pytest.raises(SourceError, match=r"'mimic'.*known: chexpert"):
+    with pytest.raises(SourceError, match=r"'mimic'.*known: .*chexpert"):
         phantom.write(tmp_path, datasets=("chexpert", "mimic"), images=8)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(phantom.WRITERS) - {"chexpert"}))
+def test_every_set_is_the_same_for_the_same_seed(tmp_path, name):
+    """One thread or four: every file of every set is equal, and says what it is; progress counts each image once."""
+    done = []
+    one = phantom.write(tmp_path / "one", datasets=[name], images=24, seed=5, workers=1, progress=done.append)[name]
+    four = phantom.write(tmp_path / "four", datasets=[name], images=24, seed=5, workers=4)[name]
+    assert _contents(one) == _contents(four)
+    assert b"no patient" in _contents(one)[release.MARK]
+    assert sum(done) == 24
+
+
+def test_a_missing_copy_is_not_taken_for_a_whole_release(tmp_path):
+    """A release that lost one of its nested copies is refused like one that lost an image."""
+    folder = phantom.write(tmp_path, datasets=["kermany"], images=24)["kermany"]
+    next((folder / "chest_xray").rglob("*.jpeg")).unlink()
+    with pytest.raises(SourceError, match="1 of 48 images are missing"):
+        phantom.write(tmp_path, datasets=["kermany"], images=24)

@@ -1,6 +1,7 @@
 """CheXpert in every layout that people have, and its traps."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxrfast import sources
@@ -174,6 +175,17 @@ def test_two_releases_in_one_folder_are_not_mixed(tmp_path):
     make_plain(tmp_path / "CheXpert-v1.0")
     with pytest.raises(SourceError, match=r"more than once.*CheXpert-v1\.0, CheXpert-v1\.0-small"):
         scan(tmp_path)
+
+
+def test_another_sets_train_csv_beside_does_not_disturb(tmp_path):
+    """VinBigData's train.csv, before or behind CheXpert's folder, is not taken for it."""
+    make_plain(tmp_path / SMALL)
+    alone = scan(tmp_path).table
+    for folder in ("A", "vinbigdata"):
+        write(tmp_path / folder / "train.csv", "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n")
+    together = scan(tmp_path)
+    pd.testing.assert_frame_equal(together.table, alone)
+    assert together.layout == SMALL
 
 
 @pytest.mark.parametrize(
