@@ -1,8 +1,8 @@
 """A look at a release before hours are spent on packing it: is this the set, is it all there, what is odd.
 
-Only names and tables are read, no image, so that it answers in seconds on 223,414 rows; a file that is there but
-broken is found by packing, which rejects it by name. Counts are set beside the known ones and judged in words, never
-by the exit status: a subset is a fair thing to pack.
+Names and tables are read, and of the images only the few from which packed size and time are estimated, so that it
+answers in seconds on 223,414 rows; decoding more of them, and comparing their bytes, are asked for. Counts are set
+beside the known ones and judged in words, never by the exit status: a subset is a fair thing to pack.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cxrfast.labels import PREFIX
+from cxrfast.packing.duplicates import Duplicates, find_duplicates
+from cxrfast.packing.estimate import Estimate, estimate_packed, free_bytes
+from cxrfast.packing.executors import usable_cpus
+from cxrfast.packing.recipe import Recipe
+from cxrfast.packing.trial import Counting, Trial, silent, try_images
 from cxrfast.sources.base import Release, Source
 
-_SHOWN = 10
+_SYNTHETIC = "SYNTHETIC.txt"  # the phantom's mark
 _VALUES = {"positive": 1, "negative": 0, "uncertain": -1}
 _NO_SPLIT = "none"
+_SPLITS = ("train", "val", "test", _NO_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,38 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Examination:
-    """What the doctor saw. `labels`: by the set's own spelling, how many rows are positive, ..., blank."""
+class Outlook:
+    """What packing `images` by `recipe` will take: bytes and seconds, of `cpus`, from a sample of `seen` images.
 
-    title: str
+    `free`: bytes free where `out` lies or will lie.
+    """
+
+    recipe: Recipe
+    images: int
+    seen: int
+    bytes: int
+    seconds: float
+    cpus: int
+    out: Path
+    free: int
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the doctor saw. `labels`: by the set's own spelling, how many rows are positive, ..., blank.
+
+    `findings`: what is odd, a sentence each. `trial`, `duplicates`: None where they were not asked for.
+    """
+
+    source: Source
     src: Path
     release: Release
     counts: list[Count]
     labels: dict[str, dict[str, int]]
+    findings: list[str]
+    outlook: Outlook
+    trial: Trial | None = None
+    duplicates: Duplicates | None = None
 
     @property
     def verdict(self) -> str:
@@ -57,34 +88,66 @@ class Examination:
         return "All counts are those of the release." if known else "The release's counts are not known."
 
 
-def examine(source: Source, src: Path) -> Examination:
-    """Scan the release under `src` and count it; SourceError where it is not this set."""
+def examine(
+    source: Source, src: Path, *, out: Path, decode: int = 0, compare: bool = False, counting: Counting = silent
+) -> Examination:
+    """Scan the release under `src` and count it; SourceError where it is not this set.
+
+    `out`: where it would be packed to. `decode`: how many images to decode as a trial. `compare`: look for files of
+    the same bytes.
+    """
     release = source.scan(src)
-    return Examination(source.title, src, release, _counts(release), _label_counts(release))
+    table = release.table
+    on_disk = table[~table["path"].isin(release.missing)] if release.missing else table
+    return Examination(
+        source,
+        src,
+        release,
+        _counts(release),
+        _label_counts(release),
+        [*_origin(src), *release.findings],
+        _outlook(src, on_disk, Recipe(release.dataset), out),
+        try_images(src, on_disk, decode, counting=counting) if decode else None,
+        find_duplicates(src, on_disk, counting=counting) if compare else None,
+    )
+
+
+def _origin(src: Path) -> list[str]:
+    """Say so where the release is a phantom's, by the file that it leaves at its top."""
+    marks = [src / _SYNTHETIC, *sorted(src.glob(f"*/{_SYNTHETIC}"))]
+    found = [str(mark.relative_to(src)) for mark in marks if mark.is_file()]
+    return [f"it is synthetic, drawn by cxrfast-shard phantom, as {found[0]} says"] if found else []
+
+
+def _outlook(src: Path, on_disk: pd.DataFrame, recipe: Recipe, out: Path) -> Outlook:
+    cpus, images = usable_cpus(), len(on_disk)
+    means = estimate_packed(src, on_disk["path"].tolist(), recipe) if images else Estimate(0.0, 0.0, 0)
+    seconds = means.seconds_per_image * images / cpus
+    return Outlook(
+        recipe, images, means.images, round(means.bytes_per_image * images), seconds, cpus, out, free_bytes(out)
+    )
 
 
 def _counts(release: Release) -> list[Count]:
-    """Return images by split and projection, patients by split, and the positives whose number is known."""
+    """Return images by split and projection, patients by both, and the positives whose number is known."""
     table, expected = release.table, release.expected
     splits = table["release_split"].fillna(_NO_SPLIT)
-    images = table.groupby([splits, table["projection"].fillna("unknown")]).size().to_dict()
+    projections = table["projection"].fillna("unknown")
     named = table["patient"].fillna(table["key"])
-    patients = named.groupby(splits).nunique().to_dict()
+    patients = {(split, "patients"): found for split, found in named.groupby(splits).nunique().to_dict().items()}
+    known = {(split, "patients"): number for split, number in expected.patients.items()}
     positives = {
         (split, name): int((table.loc[splits == split, PREFIX + name] == 1).sum()) for split, name in expected.positives
     }
-    return [
-        *_beside(images, expected.images),
-        *_beside(
-            {(split, "patients"): found for split, found in patients.items()},
-            {(split, "patients"): number for split, number in expected.patients.items()},
-        ),
-        *_beside(positives, expected.positives),
-    ]
+    counts = _beside(table.groupby([splits, projections]).size().to_dict(), expected.images)
+    counts += _beside(patients, known)
+    if projections.nunique() > 1:
+        counts += _beside(named.groupby([splits, "patients, " + projections]).nunique().to_dict(), {})
+    return counts + _beside(positives, expected.positives)
 
 
 def _beside(found: Mapping[Any, int], released: Mapping[tuple[str, str], int]) -> list[Count]:
-    keys = dict.fromkeys([*released, *found])
+    keys = sorted(dict.fromkeys([*released, *found]), key=lambda key: _SPLITS.index(key[0]))
     return [
         Count(split, what, int(found.get((split, what), 0)), released.get((split, what), 0 if released else None))
         for split, what in keys
@@ -99,49 +162,3 @@ def _label_counts(release: Release) -> dict[str, dict[str, int]]:
             by_value = {word: int((values == value).sum()) for word, value in _VALUES.items()}
             counts[column.removeprefix(PREFIX)] = {**by_value, "blank": int(np.isnan(values).sum())}
     return counts
-
-
-def as_dict(seen: Examination) -> dict[str, Any]:
-    """Return the examination as plain values for JSON, lists of paths whole."""
-    return {
-        "dataset": seen.release.dataset,
-        "title": seen.title,
-        "src": str(seen.src),
-        "layout": seen.release.layout,
-        "images": len(seen.release.table),
-        "counts": [vars(count) for count in seen.counts],
-        "labels": seen.labels,
-        "missing": seen.release.missing,
-        "unlisted": seen.release.unlisted,
-        "findings": seen.release.findings,
-        "verdict": seen.verdict,
-    }
-
-
-def as_text(seen: Examination) -> str:
-    """Return the examination as lines for a terminal."""
-    release = seen.release
-    lines = [f"{seen.title} in {seen.src}", f"Layout: {release.layout}", f"Images: {len(release.table):,}", ""]
-    lines += ["                                found   in the release"]
-    lines += [_count_line(count) for count in seen.counts]
-    lines += ["", "Labels                       positive   negative  uncertain      blank"]
-    lines += [
-        f"  {name:<26}" + "".join(f" {number:>10,}" for number in by.values()) for name, by in seen.labels.items()
-    ]
-    lines += _paths("images are in the table but not on disk", release.missing)
-    lines += _paths("images are on disk but not in the table", release.unlisted)
-    lines += ["", *(f"Note: {finding}." for finding in release.findings), seen.verdict]
-    return "\n".join(lines)
-
-
-def _count_line(count: Count) -> str:
-    released = "not known" if count.released is None else f"{count.released:,}"
-    difference = "" if count.released in (None, count.found) else f"   {count.found - (count.released or 0):+,}"
-    return f"  {count.split:<6} {count.what:<18} {count.found:>10,}   {released:>14}{difference}"
-
-
-def _paths(what: str, paths: list[str]) -> list[str]:
-    if not paths:
-        return []
-    more = [f"  ... and {len(paths) - _SHOWN:,} more"] if len(paths) > _SHOWN else []
-    return ["", f"{len(paths):,} {what}:", *(f"  {path}" for path in paths[:_SHOWN]), *more]

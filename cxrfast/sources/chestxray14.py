@@ -19,7 +19,7 @@ import pandas as pd
 from cxrfast.errors import SourceError
 from cxrfast.labels import VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
-from cxrfast.sources.tables import read_csv, read_lines, refuse
+from cxrfast.sources.tables import cut_off, read_csv, read_lines, refuse
 
 _SAMPLE = "sample_labels.csv"
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", _SAMPLE)  # the first that is there is read
@@ -66,6 +66,7 @@ class ChestXray14:
         "    sample_labels.csv and sample/images/... (the sample of 5,606)\n"
         "  SRC may be the folder with the table or the one above it; images may lie anywhere below SRC."
     )
+    signs: tuple[str, ...] = (r"(^|/)Data_Entry_2017(_v2020)?\.csv$", r"(^|/)\d{8}_\d{3}\.(png|jpe?g)$")
 
     def scan(self, src: Path) -> Release:
         """Read the table and the lists of the splits, and find each row's image."""
@@ -75,6 +76,7 @@ class ChestXray14:
         if table is None:
             raise not_found(self, src, f"{', '.join(_TABLES[:-1])} or {_TABLES[-1]}, at any depth")
         rows = _read_table(src / table, findings)
+        findings += cut_off(src / table)
         rows["split"] = _splits(src, tree, rows["stem"], findings)
         found = rows["stem"].map(tree.images).astype("str")
         if tree.copies:

@@ -14,7 +14,7 @@ import pandas as pd
 from cxrfast.errors import SourceError
 from cxrfast.labels import CHEXPERT, VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
-from cxrfast.sources.tables import numbers, read_csv
+from cxrfast.sources.tables import cut_off, numbers, read_csv
 
 _CSVS = {"train.csv": "train", "valid.csv": "val"}
 _COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT)
@@ -58,6 +58,7 @@ class Chexpert:
         "    chexpertchestxrays-u20210408/CheXpert-v1.0 batch 2 (train 1)/patient00001/..., batch 3, batch 4\n"
         "  SRC may be that folder or the one above it."
     )
+    signs: tuple[str, ...] = (r"(^|/)patient\d{5}(/study\d+)?$",)
 
     def scan(self, src: Path) -> Release:
         """Read train.csv and valid.csv and find each row's image."""
@@ -115,6 +116,7 @@ def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.Data
         )
     path = src / folders[0] / name
     rows = _parse_csv(path)
+    findings += cut_off(path)
     tails = [_TAIL.search(str(text)) for text in rows["Path"].tolist()]
     if None in tails:
         row = tails.index(None)

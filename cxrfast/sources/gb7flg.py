@@ -70,6 +70,7 @@ class Gb7Flg:
         "    any two folders, one normal or norma..., one pneumonia or pnevmon..., of DICOM, PNG or JPEG\n"
         "  SRC may be any folder above both."
     )
+    signs: tuple[str, ...] = (r"(^|/)MD__[\d-]+_+(norma|pnevmoniya)",)
 
     def scan(self, src: Path) -> Release:
         """Find the class folders and read their images' headers; all images are frontal."""

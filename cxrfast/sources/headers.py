@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -70,6 +71,20 @@ def read_headers(src: Path, paths: Iterable[str]) -> list[Header]:
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
         warnings.simplefilter("ignore")  # pydicom's, on values outside the standard; filters are the process's
         return list(threads.map(_read_header, (src / path for path in paths)))
+
+
+def describe(data: bytes) -> str:
+    """Say of a DICOM file that can be read what its pixels are: `DICOM, 12 bits, MONOCHROME1, uncompressed`."""
+    from pydicom import dcmread
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tags = ["BitsStored", "PhotometricInterpretation"]
+        dataset = dcmread(BytesIO(data), force=True, stop_before_pixels=True, specific_tags=list(tags))
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    coding = syntax.name if syntax and syntax.is_encapsulated else "uncompressed"
+    bits, colours = dataset.get("BitsStored", "unknown"), dataset.get("PhotometricInterpretation", "unknown polarity")
+    return f"DICOM, {bits} bits, {colours}, {coding}"
 
 
 def pseudonym(dataset: str, identifier: str | None) -> str | None:

@@ -58,6 +58,7 @@ class Kermany:
         "    chest_xray/val/..., chest_xray/test/...   (val is absent in Mendeley's release)\n"
         "  SRC may be chest_xray, a folder above it, or the folder with train and test."
     )
+    signs: tuple[str, ...] = (r"(^|/)(NORMAL2-)?IM-\d{4}-\d{4}(-\d{4})?\.jpe?g$", r"(^|/)person\d+_(bacteria|virus)_")
 
     def scan(self, src: Path) -> Release:
         """Read the release under `src`: all images frontal, patient and cause of pneumonia from the names."""
@@ -86,9 +87,10 @@ class Kermany:
 
 def _images(src: Path) -> Iterator[_Image]:
     """Yield every image under a split's and a class's folder; `src` itself may be the split's folder."""
+    top = src.resolve().name
     for folder, files in walk_files(src):
         # Mendeley's zip holds retina scans beside, which have a NORMAL folder as well.
-        parts = PurePosixPath(src.resolve().name, folder).parts
+        parts = PurePosixPath(top, folder).parts
         if len(parts) < 2 or any(part.upper().startswith("OCT") for part in parts[1:]):
             continue
         split, label = parts[-2].lower(), parts[-1].upper()

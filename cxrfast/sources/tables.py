@@ -4,6 +4,7 @@ Every cell stays the text that was released (blank is missing), since what a num
 is the set's own matter. The price is a second pass over columns of numbers, some milliseconds a column of 100,000 rows.
 """
 
+import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from cxrfast.errors import SourceError
+
+_LONGEST_ROW = 65_536  # bytes
 
 
 def read_csv(path: Path, *, needed: Sequence[str] = ()) -> pd.DataFrame:
@@ -36,6 +39,27 @@ def read_csv(path: Path, *, needed: Sequence[str] = ()) -> pd.DataFrame:
         )
     texts = {name: rows[name].str.strip() for name in rows.columns}
     return pd.DataFrame({name: text.mask(text == "") for name, text in texts.items()})
+
+
+def cut_off(path: Path) -> list[str]:
+    """Return a sentence where the last row of a csv has fewer cells than its header, as after a broken download.
+
+    Its lost cells would be read as blank. A cut between two rows, or inside a last cell, shows in the counts alone.
+    """
+    with path.open("rb") as file:
+        header = _cells(file.readline())
+        file.seek(max(file.tell(), path.stat().st_size - _LONGEST_ROW))
+        last = file.read().rstrip(b"\r\n").rpartition(b"\n")[2]
+    while header and not header[-1].strip():  # a header may end with a comma that rows do not have
+        header.pop()
+    found = len(_cells(last))
+    if not last or found >= len(header):
+        return []
+    return [f"{path.name} ends inside its last row ({found} of {len(header)} cells): an unfinished download?"]
+
+
+def _cells(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode("utf-8", "replace").strip()]), [])
 
 
 def numbers(rows: pd.DataFrame, name: str, path: Path, *, among: Sequence[float] | None = None) -> "pd.Series[float]":

@@ -74,6 +74,7 @@ class Tbx11k:
         "    TBX11K/annotations/json/*.json, or annotations/xml/*.xml\n"
         "  SRC may be TBX11K, under any name, or the folder above it."
     )
+    signs: tuple[str, ...] = (r"(^|/)TBX11K(_(train|val|trainval|test)\.txt)?$", r"(^|/)imgs/(health|sick|tb)$")
 
     def scan(self, src: Path) -> Release:
         """Read classes off the folders, splits off the lists, and kinds of tuberculosis off the annotations."""
@@ -104,9 +105,9 @@ class Tbx11k:
 
 
 def _walk(src: Path) -> _Tree:
-    tree = _Tree()
+    tree, top = _Tree(), src.resolve().name
     for folder, files in sorted(walk_files(src), key=lambda entry: (entry[0].count("/"), entry[0])):
-        parts = PurePosixPath(src.resolve().name, folder).parts
+        parts = PurePosixPath(top, folder).parts
         for name in files:
             path = f"{folder}/{name}" if folder else name
             if name.lower().endswith(_SUFFIXES):

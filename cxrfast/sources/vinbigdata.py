@@ -19,7 +19,7 @@ from cxrfast.errors import SourceError
 from cxrfast.labels import NUM_READERS, VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
 from cxrfast.sources.headers import Header, read_headers
-from cxrfast.sources.tables import read_csv
+from cxrfast.sources.tables import cut_off, read_csv
 
 _CSV = "train.csv"
 _COLUMNS = ("image_id", "class_name", "rad_id")
@@ -62,6 +62,7 @@ class VinBigData:
         "    the same ids as .png or .jpg in a mirror of 256, 512 or 1024 pixels\n"
         "  SRC is the folder that holds both, at any depth. Some mirrors lack train.csv: put the competition's there."
     )
+    signs: tuple[str, ...] = (r"(^|/)[0-9a-f]{32}\.(dicom|dcm|png|jpe?g)$",)
 
     def scan(self, src: Path) -> Release:
         """Read train.csv, count votes and find each id's image; test images have neither labels nor votes."""
@@ -70,7 +71,7 @@ class VinBigData:
             raise not_found(self, src, f"{_CSV} with {', '.join(_COLUMNS)} (train_meta.csv and the like are not it)")
         rows = _read_rows(src, tree.csvs)
         votes = _count_votes(rows)
-        findings = [*_told_copies(src, tree.copies), *_odd_readings(rows, votes)]
+        findings = [*cut_off(src / tree.csvs[0]), *_told_copies(src, tree.copies), *_odd_readings(rows, votes)]
         train = votes.index.tolist()
         test = sorted(image for image in tree.images.keys() - set(train) if _split(tree.images[image]) == "test")
         absent = _expected_paths(tree, [image for image in train if image not in tree.images])

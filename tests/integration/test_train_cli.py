@@ -1,5 +1,6 @@
 """`cxrfast-train` as a user runs it: one command, killed and started again, refused in words, and it does learn."""
 
+import hashlib
 import json
 import os
 import random
@@ -76,6 +77,10 @@ def test_a_run_leaves_what_the_design_promises(undisturbed: Path) -> None:
     assert html.count("data:image/png;base64") == 3
     assert "synthetic phantoms" in html
     assert "random starting weights" in html
+    split = hashlib.sha256((undisturbed / "split.csv").read_bytes()).hexdigest()
+    assert (undisturbed / "split.sha256").read_text().startswith(split)
+    assert split in html
+    assert split in (undisturbed / "report.md").read_text()
     assert json.loads((undisturbed / "environment.json").read_text())[0]["packages"]["torch"] == version("torch")
     table = pd.read_csv(undisturbed / "table.csv")
     assert table["class"].iloc[-1] == "Total"

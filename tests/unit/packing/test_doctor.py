@@ -1,11 +1,11 @@
-"""The doctor: counts beside the known ones, and a verdict in words."""
+"""The doctor: counts beside the known ones, a verdict in words, and what packing will take."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_releases import write_release
 
 from cxrfast import sources
 from cxrfast.errors import SourceError
@@ -44,14 +44,17 @@ class FakeSource:
     name: str = "set"
     title: str = "The Set"
     vocabulary: tuple[str, ...] = ("Edema",)
+    home: str = "somewhere else"
+    terms: str = "Do as you like."
     layout_help: str = "    *.jpg"
+    signs: tuple[str, ...] = ()
 
     def scan(self, src):
         return self.found
 
 
-def examine(found):
-    return doctor.examine(FakeSource(found), Path("somewhere"))
+def examine(found, src=Path("somewhere"), **settings):
+    return doctor.examine(FakeSource(found), src, out=Path("out"), **settings)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +72,10 @@ def examine(found):
 def test_the_verdict_follows_from_the_counts(found, verdict):
     """Whatever the counts, the doctor answers, and says plainly what they mean."""
     assert verdict in examine(found).verdict
-    assert verdict in doctor.as_text(examine(found))
 
 
 def test_counts_stand_beside_the_known_ones():
-    """Images by split and projection, patients by split, known positives; what is absent counts 0."""
+    """Images and patients by split and projection, known positives; what is absent counts 0."""
     counts = {
         (count.split, count.what): (count.found, count.released) for count in examine(release(drop=[5, 6])).counts
     }
@@ -83,6 +85,8 @@ def test_counts_stand_beside_the_known_ones():
         ("val", "frontal"): (0, 2),
         ("train", "patients"): (3, 3),
         ("val", "patients"): (0, 2),
+        ("train", "patients, frontal"): (3, None),
+        ("train", "patients, lateral"): (1, None),
         ("train", "Edema"): (2, 2),
     }
 
@@ -92,26 +96,52 @@ def test_labels_are_counted_by_value():
     assert examine(release()).labels == {"Edema": {"positive": 3, "negative": 2, "uncertain": 1, "blank": 1}}
 
 
-def test_the_dictionary_is_json_and_whole():
-    """Every missing path is in it, where the text shows the first ten."""
-    found = release(missing=[f"{number}.jpg" for number in range(25)])
-    assert json.loads(json.dumps(doctor.as_dict(examine(found))))["missing"] == found.missing
-    text = doctor.as_text(examine(found))
-    assert "25 images are in the table but not on disk" in text
-    assert "9.jpg" in text
-    assert "10.jpg" not in text
-    assert "and 15 more" in text
+def test_counts_come_in_the_order_of_use():
+    """Training first, then validation, then test, whatever order the table has."""
+    splits = [count.split for count in examine(release(again=[6])).counts if count.what == "frontal"]
+    assert splits == ["train", "val"]
+
+
+@pytest.mark.parametrize("mark", ["SYNTHETIC.txt", "CheXpert-v1.0-small/SYNTHETIC.txt", "a/b/SYNTHETIC.txt", None])
+def test_a_synthetic_release_is_called_one(mark, tmp_path):
+    """By the phantom's mark in SRC or in a folder right below it."""
+    if mark:
+        (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / mark).touch()
+    findings = examine(release(), tmp_path).findings
+    assert [mark in finding for finding in findings] == ([True] if mark and mark.count("/") < 2 else [])
+
+
+def test_what_packing_takes_is_judged_by_images_on_disk(tmp_path):
+    """Size and time are a sample's means times the images that are there; missing ones add nothing."""
+    found = write_release(tmp_path, 24)
+    whole = examine(found, tmp_path).outlook
+    assert (whole.images, whole.seen) == (24, 16)
+    assert whole.bytes > 24 * 512
+    assert whole.seconds > 0
+    assert whole.free > 0
+    (tmp_path / found.table["path"][0]).unlink()
+    less = examine(replace(found, missing=[found.table["path"][0]]), tmp_path)
+    assert less.outlook.images == 23
+
+
+def test_nothing_on_disk_is_nothing_to_estimate():
+    """With tables alone there is no sample, and no division by it."""
+    seen = examine(release(missing=[f"{row}.jpg" for row in range(7)]), decode=5, compare=True)
+    assert (seen.outlook.images, seen.outlook.seen, seen.outlook.bytes) == (0, 0, 0)
+    assert seen.trial.drawn == 0
+    assert seen.duplicates.groups == []
 
 
 def test_a_wrong_folder_is_the_sources_error(tmp_path):
     """The doctor adds nothing to it."""
     with pytest.raises(SourceError, match="does not look like CheXpert"):
-        doctor.examine(sources.find("chexpert"), tmp_path)
+        doctor.examine(sources.find("chexpert"), tmp_path, out=tmp_path)
 
 
 def test_the_real_subset_is_called_one(real_data):
     """Third-party Kermany lacks the 16 of val, and all else is complete."""
-    seen = doctor.examine(sources.find("kermany"), real_data / "kermany_224")
+    seen = doctor.examine(sources.find("kermany"), real_data / "kermany_224", out=Path("out"))
     off = {(count.split, count.what): count.found for count in seen.counts if count.released not in (None, count.found)}
     assert off == {("val", "frontal"): 0, ("val", "NORMAL"): 0, ("val", "PNEUMONIA"): 0}
     assert "a subset?" in seen.verdict

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrfast.errors import SplitError
-from cxrfast.shardset.split import patient_split
+from cxrfast.shardset.split import _kinds, patient_split
 
 # Positives on CheXpert's 191,027 frontal training images of 64,540 patients, uncertain ones counted.
 POSITIVES = (
@@ -121,6 +121,13 @@ def test_another_seed_is_another_split_and_the_same_seed_the_same(chexpert):
     splits = [patient_split(names, targets, fraction=0.5, seed=seed) for seed in (0, 1, 0)]
     assert np.array_equal(splits[0], splits[2])
     assert 0.45 < (splits[0] == splits[1]).mean() < 0.55
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=30))
+def test_kinds_are_numbered_as_numpy_does(rows):
+    """Equal rows have one number and numbers follow the rows' values, on which ties between moves rest."""
+    counts = np.array(rows, dtype=np.float64)
+    assert np.array_equal(_kinds(counts), np.unique(counts, axis=0, return_inverse=True)[1].ravel())
 
 
 def test_a_known_split_stays_as_it_is():

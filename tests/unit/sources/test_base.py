@@ -104,3 +104,14 @@ def test_linked_folders_are_entered_once(tmp_path):
     (src / "b").symlink_to(elsewhere)
     found = [f"{folder}/{name}" for folder, names in base.walk_files(src) for name in names]
     assert found in (["a/one/x.png"], ["b/x.png"])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
+    """A folder that is gone when its turn comes stops the walk: half a release must not pass for a whole one."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    walk = base.walk_files(tmp_path)
+    next(walk)
+    (tmp_path / "a").rmdir()
+    with pytest.raises(SourceError, match="a cannot be listed"):
+        next(walk)

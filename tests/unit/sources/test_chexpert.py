@@ -209,6 +209,16 @@ def test_a_damaged_table_is_refused_with_its_place(old, new, message, tmp_path):
     assert str(path) in str(refused.value)
 
 
+def test_a_table_cut_off_by_a_broken_download_is_told(tmp_path):
+    """The last row stays, with blank labels where the file ends, and the finding says so."""
+    make_plain(tmp_path)
+    path = tmp_path / "train.csv"
+    path.write_text(path.read_text().rstrip("\n").removesuffix(",-1.0,,,,,,1.0,"))
+    release = scan(tmp_path)
+    assert len(release.table) == 5
+    assert release.findings == ["train.csv ends inside its last row (11 of 19 cells): an unfinished download?"]
+
+
 @pytest.mark.parametrize("content", ["", '"', "\0\1\2", "a,b\n1,2,3\n4\n"])
 def test_a_table_that_is_none_is_refused(content, tmp_path):
     """An empty or garbled csv is a SourceError, not pandas' own."""

@@ -1,10 +1,12 @@
 """Label files as texts: whatever a release's csv looks like, the same rows or one clear refusal."""
 
+import re
+
 import numpy as np
 import pytest
 
 from cxrfast.errors import SourceError
-from cxrfast.sources.tables import numbers, read_csv, read_lines, refuse
+from cxrfast.sources.tables import cut_off, numbers, read_csv, read_lines, refuse
 
 
 def write(path, text, encoding="utf-8"):
@@ -63,6 +65,30 @@ def test_numbers_outside_their_set_are_named_by_line(tmp_path):
     with pytest.raises(SourceError, match=r"a is '2', not 1, 0, -1 or blank"):
         numbers(rows, "a", tmp_path, among=(1, 0, -1))
     assert numbers(rows, "a", tmp_path).dtype == np.float32
+
+
+@pytest.mark.parametrize("header", ["a,b,c\n", "a,b,c,\n", '\ufeffa,"b, d",c\r\n'])
+def test_a_row_that_was_cut_off_is_told(tmp_path, header):
+    """Wherever the file ends inside its last row but the last cell, however its header and line ends are."""
+    whole = header + '1,2,3\n4,"5, 6",7\n'
+    start = whole.rindex("\n", 0, -1) + 1
+    for end in range(start, len(whole) + 1):
+        last = whole[start:end]
+        cells = re.sub('"[^"]*"?', "", last).count(",") + 1
+        found = cut_off(write(tmp_path / "t.csv", whole[:end]))
+        if not last or cells == 3:
+            assert found == []
+        else:
+            assert found == [f"t.csv ends inside its last row ({cells} of 3 cells): an unfinished download?"]
+
+
+def test_a_long_table_is_judged_by_its_end_alone(tmp_path):
+    """Also where the last row lies beyond the first bytes that are read from the end."""
+    text = "a,b\n" + "1,2\n" * 50_000
+    assert cut_off(write(tmp_path / "t.csv", text)) == []
+    assert len(cut_off(write(tmp_path / "t.csv", text + "1"))) == 1
+    assert cut_off(write(tmp_path / "t.csv", "a,b\n")) == []
+    assert cut_off(write(tmp_path / "t.csv", "a,b")) == []
 
 
 def test_blank_cells_are_named_as_such(tmp_path):
