@@ -127,15 +127,26 @@ def test_keys_are_the_same_on_a_mac(tmp_path):
 def test_folders_that_say_no_class_plainly_are_not_believed(tmp_path, name):
     """Their images are listed, and get no label."""
     make(tmp_path)
-    write(tmp_path / name / "1.png", PNG)
+    write(tmp_path / "GB7" / "FLG" / name / "1.png", PNG)
     release = scan(tmp_path)
-    assert release.unlisted == [f"{name}/1.png"]
+    assert release.unlisted == [f"GB7/FLG/{name}/1.png"]
     assert len(release.table) == 5
+
+
+def test_other_sets_beside_it_are_not_its_own(tmp_path):
+    """Kermany's NORMAL in the same folder is neither of a class here nor counted as left over."""
+    make(tmp_path)
+    write(tmp_path / "chest_xray" / "train" / "NORMAL" / "IM-0115-0001.jpeg", PNG)
+    write(tmp_path / "other" / "readme.txt", b"no image")
+    release = scan(tmp_path)
+    assert len(release.table) == 5
+    assert (release.unlisted, release.findings) == ([], [])
 
 
 def test_a_folder_above_both_classes_is_of_neither(tmp_path):
     """`pneumonia study/` that holds both class folders does not label what lies beside them."""
-    make(tmp_path / "pneumonia study" / "data")
+    for number, name in enumerate(("normal", "normal", "pneumonia", "pneumonia", "pneumonia")):
+        write(tmp_path / "pneumonia study" / "data" / name / f"{number}.png", PNG)
     write(tmp_path / "pneumonia study" / "figures" / "1.png", PNG)
     for inside, path in (("", "pneumonia study/figures/1.png"), ("pneumonia study", "figures/1.png")):
         release = scan(tmp_path / inside)
@@ -147,14 +158,14 @@ def test_files_that_are_no_images_are_passed_over(tmp_path):
     """And told of; a broken image keeps its row, so that packing rejects it by name and reason."""
     make(tmp_path)
     dicomdir = bytes(128) + b"DICM" + b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"
-    for path in (f"{NORMAL}/DICOMDIR", f"{NORMAL}/Thumbs.db", f"{PNEUMONIA}/list.txt", "GB7/DICOMDIR"):
+    for path in (f"{NORMAL}/DICOMDIR", f"{NORMAL}/Thumbs.db", f"{PNEUMONIA}/list.txt", "GB7/FLG/DICOMDIR"):
         write(tmp_path / path, dicomdir if path.endswith("DIR") else b"no image")
     for path in (f"{NORMAL}/IM_00100", f"{NORMAL}/IM_00101.dcm"):
         write(tmp_path / path, b"")
     release = scan(tmp_path)
     assert len(release.table) == 7
     assert [finding for finding in release.findings if "passed over" in finding] == [
-        "4 files are no images of a class and are passed over, such as GB7/DICOMDIR"
+        "4 files are no images of a class and are passed over, such as GB7/FLG/DICOMDIR"
     ]
 
 
