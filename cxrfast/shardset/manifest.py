@@ -40,6 +40,8 @@ STORED_TYPES: dict[str, pa.DataType] = {
     "source_width": pa.int32(),
     "source_height": pa.int32(),
 }
+# Nearly every value stands once, so a dictionary of them would cost time and memory and save nothing.
+_UNLIKE = {"key", "path", "study", "offset", "nbytes", "crc32", "sample_offset", "sample_nbytes", "sample_crc32"}
 
 
 def annotation_columns(table: pd.DataFrame) -> list[str]:
@@ -62,7 +64,12 @@ def manifest_bytes(table: pd.DataFrame) -> bytes:
     columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
     stream = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema), stream, compression="zstd", compression_level=3, version="2.6"
+        pa.Table.from_arrays(columns, schema=schema),
+        stream,
+        compression="zstd",
+        compression_level=3,
+        version="2.6",
+        use_dictionary=[name for name in schema.names if name not in _UNLIKE],
     )
     content: bytes = stream.getvalue().to_pybytes()
     return content
@@ -75,5 +82,8 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
 
 def read_manifest(path: Path) -> pd.DataFrame:
     """Return a manifest's rows in stored order, RangeIndex; strings are nullable, labels float32."""
-    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    with pq.ParquetFile(path) as file:
+        table = file.read()
+    # Each column moves from arrow to pandas by itself and is freed there, so the table is never in memory twice.
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
