@@ -36,7 +36,7 @@ def peak_megabytes() -> float:
 
 
 def forget_peak() -> None:
-    """Let `peak_megabytes` begin anew from the resident size of now, as far as memory that was freed can be given back."""
+    """Let `peak_megabytes` begin anew from the resident size of now, after giving back what was freed."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")

@@ -60,7 +60,29 @@ def manifest_bytes(table: pd.DataFrame) -> bytes:
 
     Raises KeyError where a column is absent, and pyarrow's errors where a value does not fit its type.
     """
-    schema = schema_of(table)
+    return _parquet(table, schema_of(table))
+
+
+def records_bytes(table: pd.DataFrame) -> bytes:
+    """Return a record table, what a source says and nothing of packing, as a parquet file."""
+    return _parquet(table, pa.schema([field for field in schema_of(table) if field.name not in STORED_TYPES]))
+
+
+def write_manifest(table: pd.DataFrame, path: Path) -> None:
+    """Write `manifest_bytes` to a file."""
+    path.write_bytes(manifest_bytes(table))
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Return a manifest's, or a record table's, rows as written, RangeIndex; strings are nullable, labels float32."""
+    with pq.ParquetFile(path) as file:
+        table = file.read()
+    # Each column moves from arrow to pandas by itself and is freed there, so the table is never in memory twice.
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    return frame
+
+
+def _parquet(table: pd.DataFrame, schema: pa.Schema) -> bytes:
     columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
     stream = pa.BufferOutputStream()
     pq.write_table(
@@ -73,17 +95,3 @@ def manifest_bytes(table: pd.DataFrame) -> bytes:
     )
     content: bytes = stream.getvalue().to_pybytes()
     return content
-
-
-def write_manifest(table: pd.DataFrame, path: Path) -> None:
-    """Write `manifest_bytes` to a file."""
-    path.write_bytes(manifest_bytes(table))
-
-
-def read_manifest(path: Path) -> pd.DataFrame:
-    """Return a manifest's rows in stored order, RangeIndex; strings are nullable, labels float32."""
-    with pq.ParquetFile(path) as file:
-        table = file.read()
-    # Each column moves from arrow to pandas by itself and is freed there, so the table is never in memory twice.
-    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
-    return frame
