@@ -5,6 +5,7 @@ the jobs of a worker that died again on another, which changes no byte; what cou
 processor, so each worker is compared with the plan before its first job, also one that joins late.
 """
 
+import logging
 import platform
 import time
 from collections.abc import Iterator
@@ -102,6 +103,8 @@ def _connect(address: str) -> Any:  # noqa: ANN401
         raise PackError(
             f"packing on a Dask cluster needs the package {error.name}: pip install 'cxrfast[cluster]'"
         ) from error
+    # It logs a lost connection as a traceback; here it is said in words.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client: Any = Client(  # type: ignore[no-untyped-call]
             address, timeout=_SECONDS_TO_ANSWER, set_as_default=False

@@ -83,7 +83,7 @@ def _lacking(out: Path, plan: Plan, missing: Sequence[int]) -> str:
         for count in sorted(cuts_seen(out) - {1})
         if (slices := [Slice(index, count) for index in sorted({shard % count for shard in missing})])
     ]
-    whose = f", of {' or of '.join(named)}" if named else ""
+    whose = f"; of {' or of '.join(named)}" if named else ""
     return (
         f"{out} is not packed to the end: {len(missing):,} of {plan.num_shards:,} shards are missing "
         f"({_shown(missing)}{whose}). Wait for those at work, or run their pack commands again"
