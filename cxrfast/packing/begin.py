@@ -100,10 +100,9 @@ def kept_plan(out: Path) -> Plan:
 
 def recipe_of(settings: Mapping[str, Any], where: Path) -> Recipe:
     """Return the recipe that a file holds as plain values; PackError where this version does not know them."""
-    known = {field.name for field in fields(Recipe)}
-    unknown = sorted(set(settings) - known)
-    if unknown or "dataset" not in settings:
-        raise PackError(f"the recipe in {where} is of another version of cxrfast (it has {', '.join(unknown)})")
+    unknown = sorted(set(settings) - {field.name for field in fields(Recipe)})
+    if unknown:
+        raise PackError(f"the recipe in {where} is of another version of cxrfast: it also says {', '.join(unknown)}")
     return Recipe(**settings)
 
 

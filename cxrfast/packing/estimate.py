@@ -70,11 +70,15 @@ def check_space(src: Path, out: Path, plan: Plan, shards: Sequence[int]) -> None
     needed = estimate.bytes_per_image * len(rows)
     if needed > free:
         raise PackError(
-            f"the {len(rows):,} images to be packed need about {needed / 1e9:,.2f} GB "
+            f"the {len(rows):,} images to be packed need about {_in_words(needed)} "
             f"({estimate.bytes_per_image / 1e3:,.1f} KB each, by a sample of {estimate.images}), but the disk of {out} "
-            f"has {free / 1e9:,.2f} GB free. Choose another disk, a smaller --long-side or a lower --quality, or pack "
+            f"has {_in_words(free)} free. Choose another disk, a smaller --long-side or a lower --quality, or pack "
             "all the same with --no-space-check"
         )
+
+
+def _in_words(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def _try(src: Path, path: str, recipe: Recipe) -> Packed | Rejected | None:
