@@ -10,9 +10,10 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cxrfast.shardset.manifest import read_manifest, records_bytes
 
 _LOG = logging.getLogger(__name__)
 _STAT_THREADS = 16
+_STATS_AT_ONCE = 4096
 RECORDS_FILE = "records.parquet"
 _OUR_FILES = "|".join(re.escape(name) for name in (PLAN_FILE, MANIFEST_FILE, REJECTED_FILE, COMMIT_FILE))
 
@@ -55,7 +57,7 @@ def settle_plan(src: Path, out: Path, plan: Plan, limit: int) -> Plan:
     begun = read_plan(out) is not None
     if not begun:
         write.remove_parts(out)
-        found = replace(plan, missing=frozenset(find_missing(src, plan.table["path"].tolist())))
+        found = replace(plan, missing=frozenset(find_missing(src, plan.table["path"])))
         check_rejects(out, found, dict.fromkeys(sorted(found.missing), "missing"), limit)
         write.create_whole(out / PLAN_FILE, readable_json(found.document()))
     plan = adopt_plan(out, plan)  # not `found`: on a disk without locks another slice may have been first
@@ -106,14 +108,21 @@ def recipe_of(settings: Mapping[str, Any], where: Path) -> Recipe:
     return Recipe(**settings)
 
 
-def find_missing(src: Path, paths: Sequence[str]) -> list[int]:
+def find_missing(src: Path, paths: Iterable[str]) -> list[int]:
     """Return the positions of paths under which nothing lies; PackError where the disk gives another answer.
 
-    Threads, since on a network disk each question takes a round trip.
+    Threads, since on a network disk each question takes a round trip; some thousand questions at a time, since each
+    that waits takes a kilobyte.
     """
+    full = (os.path.join(src, path) for path in paths)  # noqa: PTH118 - 10 times as fast
+    missing: list[int] = []
+    asked = 0
     with ThreadPoolExecutor(_STAT_THREADS) as threads:
-        absent = threads.map(_is_missing, (os.path.join(src, path) for path in paths))  # noqa: PTH118 - 10 times as fast
-        return [position for position, missing in enumerate(absent) if missing]
+        while batch := list(islice(full, _STATS_AT_ONCE)):
+            absent = threads.map(_is_missing, batch)
+            missing += (position for position, answer in enumerate(absent, asked) if answer)
+            asked += len(batch)
+    return missing
 
 
 def read_plan(out: Path) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from cxrfast.shardset.format import (
     REJECTED_FILE,
     readable_json,
 )
-from cxrfast.shardset.manifest import STORED_TYPES, manifest_bytes
+from cxrfast.shardset.manifest import STORED_TYPES, parquet_bytes, schema_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,26 +69,28 @@ def commit(out: Path, plan: Plan, found: Gathered) -> dict[str, Any]:
 
     Every step replaces a file by the same bytes when it is done again, so a kill between any two is mended by a rerun.
     """
-    table = stored_table(plan, found)
     files = dict(found.files)
     content = (out / PLAN_FILE).read_bytes()
     files[PLAN_FILE] = {"size": len(content), "sha256": sha256(content).hexdigest()}
-    files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, manifest_bytes(table))
+    files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, _manifest(plan, found))
+    splits = plan.table["release_split"].iloc[found.rows]
     files[REJECTED_FILE] = write_rejected(out, plan, found.rejected)
     document = {
         "format": FORMAT_NAME,
         "version": FORMAT_VERSION,
         "name": plan.recipe.dataset,
-        "labels": _suffixes(table, PREFIX),
-        "votes": _suffixes(table, VOTES_PREFIX),
+        "labels": _suffixes(plan.table, PREFIX),
+        "votes": _suffixes(plan.table, VOTES_PREFIX),
         "recipe": plan.recipe.settings(),
         "plan": files[PLAN_FILE]["sha256"],
         "counts": {
             "planned": len(plan.table),
-            "images": len(table),
+            "images": len(found.rows),
             "rejected": len(found.rejected),
             "shards": found.shards,
-            "release_split": dict(sorted(table["release_split"].fillna("none").value_counts().items())),
+            "release_split": {
+                str(name): int(count) for name, count in splits.fillna("none").value_counts().sort_index().items()
+            },
         },
         "files": files,
     }
@@ -96,10 +98,15 @@ def commit(out: Path, plan: Plan, found: Gathered) -> dict[str, Any]:
     return document
 
 
-def stored_table(plan: Plan, found: Gathered) -> pd.DataFrame:
-    """Return the manifest's rows in stored order: the plan's records beside what packing measured."""
-    records = plan.table.iloc[found.rows].reset_index(drop=True)
-    return pd.concat([records, pd.DataFrame(found.stored)], axis=1)
+def _manifest(plan: Plan, found: Gathered) -> bytes:
+    """Return the manifest, the plan's records beside what packing measured, without ever holding a table of all."""
+
+    def piece(start: int, stop: int) -> pd.DataFrame:
+        records = plan.table.iloc[found.rows[start:stop]].reset_index(drop=True)
+        stored = pd.DataFrame({name: values[start:stop] for name, values in found.stored.items()})
+        return pd.concat([records, stored], axis=1)
+
+    return parquet_bytes(schema_of(plan.table), len(found.rows), piece)
 
 
 def write_rejected(out: Path, plan: Plan, rejected: Mapping[int, str]) -> FileRecord:
