@@ -1,10 +1,10 @@
 """Packing with one worker and with two: images a second, on one shard and on many.
 
-    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 4] [--rounds 7] [--out FILE.json]
+    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 8] [--rounds 7] [--out FILE.json]
 
 DATA/kermany_orig holds originals in Kermany's layout; symbolic links under other names make `copies` of each, so that a
-run takes some seconds. Rounds are interleaved (one worker and two, on one shard and on many, in turn), after a round that
-does not count. Seconds are those of `pack()` from the record table to the commit: the start of the workers is in them.
+run takes some seconds. Rounds are interleaved (one worker and two, on one shard and on many, in turn), after a round
+that does not count. Seconds are those of `pack()` from the record table to the commit, the start of the workers too.
 """
 
 import argparse
@@ -13,20 +13,22 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from environment import environment
 
-from cxrfast import sources
-from cxrfast.packing.recipe import Recipe
-from cxrfast.packing.run import pack
-from cxrfast.sources.base import Release
+if TYPE_CHECKING:
+    from cxrfast.sources.base import Release
 
+# A worker imports this file again, as it does any program that packs; so the heavy imports stay inside functions.
 SHARDS = {"one shard": 1_000_000, "shards of 64": 64}
 WORKERS = (1, 2)
 
 
-def copied(data: Path, folder: Path, copies: int) -> Release:
+def copied(data: Path, folder: Path, copies: int) -> "Release":
     """Link each image `copies` times under names of the same grammar; return the release."""
+    from cxrfast import sources
+
     for path in sorted(data.glob("*/*/*.jpeg")):
         split, label, name = path.relative_to(data).parts
         target = folder / split / label
@@ -36,8 +38,11 @@ def copied(data: Path, folder: Path, copies: int) -> Release:
     return sources.find("kermany").scan(folder)
 
 
-def seconds(release: Release, src: Path, workers: int, per_shard: int) -> float:
+def seconds(release: "Release", src: Path, workers: int, per_shard: int) -> float:
     """Pack into a new folder and return how long that took."""
+    from cxrfast.packing.recipe import Recipe
+    from cxrfast.packing.run import pack
+
     recipe = Recipe("kermany", samples_per_shard=per_shard)
     with tempfile.TemporaryDirectory() as out:
         started = time.perf_counter()
@@ -49,7 +54,7 @@ def main() -> None:
     """Run the rounds and print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--copies", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
