@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from dataclasses import replace
 import pytest
 from small_releases import NAME, contents, write_release
 
+from cxrfast import chance
 from cxrfast.errors import PackError
 from cxrfast.packing.cluster import _own_terms, check_worker, dask_crew
 from cxrfast.packing.plan import make_plan
 from cxrfast.packing.recipe import Recipe
 from cxrfast.packing.run import pack
+from cxrfast.packing.slices import Slice
 
 pytest.importorskip("distributed")
 
@@ -75,9 +78,12 @@ def wait_for(scheduler, count):
         client.wait_for_workers(count, timeout=WAIT_SECONDS)
 
 
-def test_a_killed_worker_changes_no_byte(scheduler, workers, src, release, tmp_path):
-    """One of two workers is killed halfway: the other takes over its images, and the set is that of one process."""
-    pack(release, src, tmp_path / "whole", recipe=RECIPE, workers=1)
+def test_every_road_leads_to_the_same_bytes(scheduler, workers, src, release, tmp_path):
+    """One process, two, slices in a drawn order, and a cluster one of whose two workers is killed halfway."""
+    pack(release, src, tmp_path / "one", recipe=RECIPE, workers=1)
+    pack(release, src, tmp_path / "two", recipe=RECIPE, workers=2)
+    for index in chance.permutation(3, "roads").tolist():
+        pack(release, src, tmp_path / "slices", recipe=RECIPE, workers=1, share=Slice(index, 3))
     wait_for(scheduler, 2)
 
     def kill(done, *_):
@@ -85,11 +91,12 @@ def test_a_killed_worker_changes_no_byte(scheduler, workers, src, release, tmp_p
             os.kill(workers[0].pid, signal.SIGKILL)
             workers[0].wait()
 
-    summary = pack(release, src, tmp_path / "set", recipe=RECIPE, dask=scheduler, progress=kill)
+    summary = pack(release, src, tmp_path / "cluster", recipe=RECIPE, dask=scheduler, progress=kill)
     assert workers[0].poll() == -signal.SIGKILL
     assert workers[1].poll() is None
     assert summary.images == COUNT
-    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
+    one, *others = (contents(tmp_path / road) for road in ("one", "two", "slices", "cluster"))
+    assert others == [one] * 3
 
 
 def test_workers_that_would_give_other_bytes_are_refused(scheduler, workers, src, release):
@@ -100,6 +107,19 @@ def test_workers_that_would_give_other_bytes_are_refused(scheduler, workers, src
     words = r"Dask worker tcp://127.0.0.1:\d+ cannot pack this set: on .*, opencv is 5.* there, 4.0.0 in the plan"
     with pytest.raises(PackError, match=words), dask_crew(scheduler, src, other):
         pass
+
+
+def test_a_source_that_vanishes_under_a_cluster_stops_the_run(scheduler, workers, src, release, tmp_path):
+    """What a worker cannot read arrives here as what it is, with the path."""
+    wait_for(scheduler, 1)
+    copy = shutil.copytree(src, tmp_path / "src")
+
+    def unplug(done, *_):
+        if done:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    with pytest.raises(PackError, match="cannot be read now"):
+        pack(release, copy, tmp_path / "set", recipe=RECIPE, dask=scheduler, progress=unplug)
 
 
 def test_a_worker_that_does_not_see_the_release_is_refused(src, release, tmp_path):
