@@ -73,6 +73,8 @@ def records_bytes(table: pd.DataFrame) -> bytes:
 
 def parquet_bytes(schema: pa.Schema, rows: int, piece: Callable[[int, int], pd.DataFrame]) -> bytes:
     """Return `rows` rows as a parquet file; `piece(start, stop)` gives some of them at a time, whole row groups."""
+    pool = pa.default_memory_pool()
+    pool.release_unused()  # what arrow keeps for later of tables that are gone would come on top of this one
     stream = pa.BufferOutputStream()
     like = [name for name in schema.names if name not in _UNLIKE]
     with pq.ParquetWriter(
@@ -82,7 +84,10 @@ def parquet_bytes(schema: pa.Schema, rows: int, piece: Callable[[int, int], pd.D
             table = piece(start, min(start + _GROUP_ROWS, rows))
             columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
             file.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_GROUP_ROWS)
+            del table, columns
     content: bytes = stream.getvalue().to_pybytes()
+    del stream
+    pool.release_unused()
     return content
 
 
@@ -95,6 +100,6 @@ def read_manifest(path: Path) -> pd.DataFrame:
     """Return a manifest's, or a record table's, rows as written, RangeIndex; strings are nullable, labels float32."""
     with pq.ParquetFile(path) as file:
         table = file.read()
-    # Each column moves from arrow to pandas by itself and is freed there, so the table is never in memory twice.
-    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    # Each column is freed in arrow once pandas has it, so the table is never in memory twice.
+    frame: pd.DataFrame = table.to_pandas(self_destruct=True)
     return frame
