@@ -61,9 +61,10 @@ def scheduler(tmp_path_factory):
 
 
 @pytest.fixture
-def workers(scheduler):
+def workers(scheduler, tmp_path):
     """Return two worker processes, which nothing starts again."""
     options = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", 0)
+    options += ("--local-directory", tmp_path / "scratch")
     processes = [start("worker", scheduler, *options) for _ in range(2)]
     yield processes
     for process in processes:
