@@ -37,6 +37,14 @@ def release(src):
     return write_release(src, COUNT, high=300)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory):
+    """Let Dask's processes keep their scratch files below pytest's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path_factory.mktemp("scratch")))
+        yield
+
+
 def start(command, *arguments):
     program = f"from distributed.cli.dask_{command} import main; main()"
     return subprocess.Popen(
@@ -45,7 +53,7 @@ def start(command, *arguments):
 
 
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
+def scheduler(scratch, tmp_path_factory):
     """Return the address of a scheduler without workers, on a port that the system chose."""
     file = tmp_path_factory.mktemp("dask") / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--no-jupyter", "--scheduler-file", file)
@@ -61,10 +69,9 @@ def scheduler(tmp_path_factory):
 
 
 @pytest.fixture
-def workers(scheduler, tmp_path):
+def workers(scheduler):
     """Return two worker processes, which nothing starts again."""
     options = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--memory-limit", 0)
-    options += ("--local-directory", tmp_path / "scratch")
     processes = [start("worker", scheduler, *options) for _ in range(2)]
     yield processes
     for process in processes:
