@@ -1,13 +1,22 @@
 """`cxrfast-shard pack`: a release into a shard set."""
 
+import json
+import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cxrfast.cli.events import Events
+from cxrfast.errors import PackError
+
 if TYPE_CHECKING:
+    from cxrfast.packing.recipe import Recipe
     from cxrfast.packing.run import Summary
+    from cxrfast.packing.slices import Slice
 
 _FOLDER = click.Path(path_type=Path)
 _CONFIGS = {"kermany": "kermany.yaml"}
@@ -28,6 +37,19 @@ class Rejects(click.ParamType[float]):
         if number < 0 or (isinstance(number, float) and not number <= 1):
             self.fail(f"{text!r} is not from 0% to 100%, nor a count of 0 or more", param, ctx)
         return number
+
+
+class Part(click.ParamType[tuple[int, int]]):
+    """A slice `i/n`, as two numbers."""
+
+    name = "i/n"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return i and n."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value).strip())
+        if not found or int(found[1]) >= int(found[2]):
+            self.fail(f"{value!r} is no slice; of 16 slices the first is 0/16 and the last 15/16", param, ctx)
+        return int(found[1]), int(found[2])
 
 
 @click.command(short_help="Pack a release into a shard set; again to resume.")
@@ -63,7 +85,25 @@ class Rejects(click.ParamType[float]):
     "--samples-per-shard", type=click.IntRange(1), default=1024, show_default=True, help="How many images a shard gets."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the images' order over the shards.")
+@click.option(
+    "--like",
+    type=_FOLDER,
+    help="Take all of these settings from a folder that was packed before; an option given beside it wins.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; all usable CPUs where none is given.")
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Decode on the workers of the Dask scheduler at this address, not on this machine.",
+)
+@click.option(
+    "--slice",
+    "share",
+    type=Part(),
+    default="0/1",
+    help="Pack part i of n (i from 0 to n-1) beside others on this or other machines that share the disk; "
+    "the last to end commits the set.",
+)
 @click.option(
     "--max-rejects",
     type=Rejects(),
@@ -78,44 +118,113 @@ class Rejects(click.ParamType[float]):
     show_default=True,
     help="An image whose header claims more pixels is rejected without decoding it.",
 )
+@click.option(
+    "--space-check/--no-space-check",
+    default=True,
+    show_default=True,
+    help="Refuse to start where the packed set clearly does not fit the disk.",
+)
+@click.option(
+    "--log-json", is_flag=True, help="Tell progress and errors as one JSON object a line on stderr, for programs."
+)
+@click.pass_context
 def pack(
-    dataset: str, src: Path, out: Path | None, workers: int | None, max_rejects: float, **recipe: int | str
+    ctx: click.Context,
+    /,
+    dataset: str,
+    src: Path,
+    out: Path | None,
+    like: Path | None,
+    workers: int | None,
+    dask: str | None,
+    share: tuple[int, int],
+    max_rejects: float,
+    space_check: bool,
+    log_json: bool,
+    **recipe: int | str,
 ) -> None:
     """Pack the release of DATASET (such as chexpert or kermany) under SRC into shards.
 
     Each image becomes 8-bit gray of a moderate size; labels are stored as released. The same command again resumes.
     """
     from cxrfast import sources
-    from cxrfast.cli.progress import Counting
-    from cxrfast.packing.recipe import Recipe
     from cxrfast.packing.run import pack as pack_release
+    from cxrfast.packing.slices import Slice
 
-    source = sources.find(dataset)
+    if dask is not None and workers is not None:
+        raise click.UsageError("--dask and --workers exclude each other: the cluster has its own workers")
     out = out or Path("shards") / dataset
-    settings = Recipe(dataset=dataset, **recipe)  # type: ignore[arg-type]  # click has checked the kinds
-    click.echo(f"Reading the tables and folders of {source.title} in {src} ...", err=True)
-    release = source.scan(src)
-    for finding in release.findings:
-        click.echo(f"Note: {finding}", err=True)
-    with Counting("packing") as progress:
-        summary = pack_release(
-            release, src, out, recipe=settings, workers=workers, max_rejects=max_rejects, progress=progress
-        )
-    click.echo(_report(summary, dataset, out))
+    part = Slice(*share)
+    with Events(as_json=log_json) as events:
+        source = sources.find(dataset)
+        settings = _recipe(ctx, dataset, like, recipe)
+        events.tell(
+            f"Reading the tables and folders of {source.title} in {src} ...", "start",
+            dataset=dataset, src=src, out=out, slice=str(part), recipe=settings.settings(),
+        )  # fmt: skip
+        release = source.scan(src)
+        for finding in release.findings:
+            events.tell(f"Note: {finding}", "finding", message=finding)
+        with events.counting("packing") as progress:
+            summary = pack_release(
+                release, src, out, recipe=settings, share=part, workers=workers, dask=dask,
+                max_rejects=max_rejects, space_check=space_check, progress=progress,
+            )  # fmt: skip
+        if log_json:
+            events.emit("done", **asdict(summary))
+    click.echo(json.dumps(asdict(summary)) if log_json else _report(summary, dataset, out, part))
 
 
-def _report(summary: "Summary", dataset: str, out: Path) -> str:
+def _recipe(ctx: click.Context, dataset: str, like: Path | None, given: Mapping[str, int | str]) -> "Recipe":
+    """Return the recipe of the options, or of another packed folder with the options that were given laid over it."""
+    from cxrfast.packing.begin import read_plan, recipe_of
+    from cxrfast.packing.recipe import Recipe
+
+    if like is None:
+        return Recipe(dataset=dataset, **given)  # type: ignore[arg-type]  # click has checked the kinds
+    plan = read_plan(like)
+    if plan is None:
+        raise PackError(f"{like} is not a packed folder (it has no plan.json), so there is no recipe to take from it")
+    spoken = {name: value for name, value in given.items() if _was_given(ctx, name)}
+    return recipe_of({**plan["recipe"], **spoken, "dataset": dataset}, like)
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
+def _report(summary: "Summary", dataset: str, out: Path, part: "Slice") -> str:
     from cxrfast.cli.progress import duration
 
+    what = f"slice {part} of {out}" if summary.pending else str(out)
     done = "was packed already" if summary.complete else f"packed in {duration(summary.seconds)}"
     lines = [
-        f"{out} {done}: {summary.images:,} images, {summary.bytes / 1e6:,.1f} MB, shards: {summary.shards:,}, "
+        f"{what} {done}: {summary.images:,} images, {summary.bytes / 1e6:,.1f} MB, shards: {summary.shards:,}, "
         f"{summary.rejected:,} rejected"
     ]
+    if summary.packed:
+        lines.append(
+            f"This run: {summary.packed:,} images, {summary.packed / summary.seconds:,.0f} images/s, "
+            f"{summary.bytes_in / 1e6:,.1f} MB read, {summary.bytes_out / 1e6:,.1f} MB written"
+            + (f"; shards packed before: {summary.resumed:,}" if summary.resumed else "")
+        )
     if summary.rejected:
         codes = ", ".join(f"{count:,} {code}" for code, count in summary.codes.items())
-        lines.append(f"Rejected: {codes}; listed in {out / 'rejected.csv'}")
-    if out.name == dataset:  # an experiment finds a shard set by its data set's name
-        config = _CONFIGS.get(dataset, "me1.yaml")
-        lines.append(f"Next: cxrfast-train --config {config} --shards {shlex.quote(str(out.parent))}")
+        where = "" if summary.pending else f"; listed in {out / 'rejected.csv'}"
+        lines.append(f"Rejected: {codes}{where}")
+    if summary.pending:
+        lines.append(
+            f"Shards of other slices still to be packed: {summary.pending:,}. The last slice to end commits the set; "
+            f"if it was killed: cxrfast-shard finish {shlex.quote(str(out))}"
+        )
+    else:
+        lines += next_step(dataset, out)
     return "\n".join(lines)
+
+
+def next_step(dataset: str, out: Path) -> list[str]:
+    """Return the line that says how to train on a packed folder, where an experiment would find it."""
+    if out.name != dataset:  # an experiment finds a shard set by its data set's name
+        return []
+    config = _CONFIGS.get(dataset, "me1.yaml")
+    return [f"Next: cxrfast-train --config {config} --shards {shlex.quote(str(out.parent))}"]

@@ -7,6 +7,7 @@ import click
 
 from cxrfast.cli import terms
 from cxrfast.cli.doctor import doctor
+from cxrfast.cli.finish import finish
 from cxrfast.cli.pack import pack
 from cxrfast.cli.phantom import phantom
 
@@ -24,7 +25,7 @@ def shard() -> None:
     """Pack chest X-ray data sets, as they are downloaded, into shards that load fast."""
 
 
-for _command in (doctor, pack, phantom):
+for _command in (doctor, pack, finish, phantom):
     shard.add_command(_command)
 
 

@@ -13,6 +13,7 @@ import click
 
 from cxrfast.errors import CxrfastError
 
+FAULT = 1
 USER_CAN_MEND = 2
 INTERRUPTED = 130
 
@@ -27,6 +28,19 @@ def run(command: click.Command) -> None:
     sys.exit(_status_of(command))
 
 
+def ending(error: BaseException) -> tuple[str, int] | None:
+    """Return the message and the status with which a command ends on this error; None where it is a fault of ours."""
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, CxrfastError):
+        return str(error), USER_CAN_MEND
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "Interrupted. Run the same command again to go on from what it has saved.", INTERRUPTED
+    if isinstance(error, OSError) and error.errno in _MENDABLE:
+        return f"{error.strerror}: {error.filename or 'while writing'}", USER_CAN_MEND
+    return None
+
+
 def _status_of(command: click.Command) -> int:
     try:
         status = command.main(standalone_mode=False)
@@ -34,18 +48,13 @@ def _status_of(command: click.Command) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except CxrfastError as error:
-        click.echo(f"Error: {error}", err=True)
-        return USER_CAN_MEND
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Run the same command again to go on from what it has saved.", err=True)
-        return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.errno not in _MENDABLE:
+        return FAULT
+    except (Exception, KeyboardInterrupt) as error:
+        end = ending(error)
+        if end is None:
             raise
-        click.echo(f"Error: {error.strerror}: {error.filename or 'while writing'}", err=True)
-        return USER_CAN_MEND
+        message, status = end
+        click.echo(message if status == INTERRUPTED else f"Error: {message}", err=True)
     return status if isinstance(status, int) else 0

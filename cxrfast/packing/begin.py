@@ -1,7 +1,8 @@
 """Before the first image: whether the folder is ours to write into, and under which plan.
 
 A folder's own plan.json always wins. It also holds which files were missing when it was made, so that a file that
-turns up between two runs cannot change the bytes of half a set.
+turns up between two runs, or between two slices, cannot change the bytes of half a set. Beside it the staging folder
+keeps the record table, so that whoever comes last can write the manifest without the release.
 """
 
 import json
@@ -9,20 +10,25 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cxrfast.errors import PackError
 from cxrfast.packing import write
-from cxrfast.packing.plan import PLAN_FORMAT, Plan, differences
-from cxrfast.packing.tally import Tally
+from cxrfast.packing.plan import PLAN_FORMAT, Plan, differences, make_plan
+from cxrfast.packing.recipe import Recipe
+from cxrfast.packing.tally import check_rejects
 from cxrfast.shardset.format import COMMIT_FILE, MANIFEST_FILE, PLAN_FILE, REJECTED_FILE, readable_json
+from cxrfast.shardset.manifest import read_manifest, records_bytes
 
 _LOG = logging.getLogger(__name__)
 _STAT_THREADS = 16
+_STATS_AT_ONCE = 4096
+RECORDS_FILE = "records.parquet"
 _OUR_FILES = "|".join(re.escape(name) for name in (PLAN_FILE, MANIFEST_FILE, REJECTED_FILE, COMMIT_FILE))
 
 
@@ -32,37 +38,42 @@ def check_folder(out: Path) -> None:
         raise PackError(f"{out} is a file; name a folder")
     if not out.exists():
         return
+    names = [path.name for path in out.iterdir() if not path.name.startswith(".")]
     ours = re.compile(re.escape(REJECTED_FILE))  # what a run leaves behind that found too many files missing
-    plan = read_plan(out)
+    plan = read_plan(out)  # after the names: a slice that begins the set just now writes its plan before all else
     if plan is not None:
         ours = re.compile(rf"{re.escape(plan['recipe']['dataset'])}-\d{{5,}}\.(tar|idx)|{_OUR_FILES}")
-    others = sorted(
-        path.name for path in out.iterdir() if not path.name.startswith(".") and not ours.fullmatch(path.name)
-    )
+    others = sorted(name for name in names if not ours.fullmatch(name))
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         raise PackError(f"{out} holds other things ({', '.join(others[:5])}{more}); name an empty or a new folder")
 
 
-def settle_plan(src: Path, out: Path, plan: Plan, tally: Tally) -> Plan:
-    """Return the plan with its missing files: as the folder's plan.json says, else looked for now and written there."""
-    old = read_plan(out)
-    if old is None:
+def settle_plan(src: Path, out: Path, plan: Plan, limit: int) -> Plan:
+    """Return the plan with its missing files: as the folder's plan.json says, else looked for now and written there.
+
+    The caller holds the folder. Raises PackError where the plan is another, or more than `limit` files are missing.
+    """
+    begun = read_plan(out) is not None
+    if not begun:
         write.remove_parts(out)
-        missing = find_missing(src, plan.table["path"].tolist())
-        plan = replace(plan, missing=frozenset(missing))
-    else:
-        plan = adopt_plan(out, plan, old)
+        found = replace(plan, missing=frozenset(find_missing(src, plan.table["path"])))
+        check_rejects(out, found, dict.fromkeys(sorted(found.missing), "missing"), limit)
+        write.create_whole(out / PLAN_FILE, readable_json(found.document()))
+    plan = adopt_plan(out, plan)  # not `found`: on a disk without locks another slice may have been first
+    if begun:
         _warn_of_arrivals(src, plan)
-    tally.rejected.update(dict.fromkeys(sorted(plan.missing), "missing"))
-    if old is None:
-        tally.check(out, plan)
-        write.write_whole(out / PLAN_FILE, readable_json(plan.document()))
+    records = out / write.STAGING / RECORDS_FILE
+    if not records.exists():
+        write.write_whole(records, records_bytes(plan.table))
     return plan
 
 
-def adopt_plan(out: Path, plan: Plan, old: Mapping[str, Any]) -> Plan:
+def adopt_plan(out: Path, plan: Plan) -> Plan:
     """Return the plan with the missing files of plan.json; PackError naming what differs where it is another plan."""
+    old = read_plan(out)
+    if old is None:
+        raise PackError(f"{out} has no {PLAN_FILE} though packing has begun there; pack into an empty folder")
     found = differences(old, plan.document())
     if found:
         raise PackError(
@@ -72,14 +83,46 @@ def adopt_plan(out: Path, plan: Plan, old: Mapping[str, Any]) -> Plan:
     return replace(plan, missing=frozenset(absent.nonzero()[0].tolist()))
 
 
-def find_missing(src: Path, paths: Sequence[str]) -> list[int]:
+def kept_plan(out: Path) -> Plan:
+    """Return the plan of a folder that is being packed, from plan.json and the record table kept beside the parts.
+
+    Raises PackError where nothing was begun there, or this machine would plan otherwise (other package versions).
+    """
+    document, records = read_plan(out), out / write.STAGING / RECORDS_FILE
+    if document is None:
+        raise PackError(f"nothing was begun in {out}: it has no {PLAN_FILE}; run `cxrfast-shard pack` first")
+    try:
+        table = read_manifest(records)
+    except (OSError, ValueError) as error:
+        raise PackError(
+            f"{records} cannot be read ({error}); run the command that packs {out} again instead, it needs no such file"
+        ) from error
+    return adopt_plan(out, make_plan(table, recipe_of(document["recipe"], out / PLAN_FILE)))
+
+
+def recipe_of(settings: Mapping[str, Any], where: Path) -> Recipe:
+    """Return the recipe that a file holds as plain values; PackError where this version does not know them."""
+    unknown = sorted(set(settings) - {field.name for field in fields(Recipe)})
+    if unknown:
+        raise PackError(f"the recipe in {where} is of another version of cxrfast: it also says {', '.join(unknown)}")
+    return Recipe(**settings)
+
+
+def find_missing(src: Path, paths: Iterable[str]) -> list[int]:
     """Return the positions of paths under which nothing lies; PackError where the disk gives another answer.
 
-    Threads, since on a network disk each question takes a round trip.
+    Threads, since on a network disk each question takes a round trip; some thousand questions at a time, since each
+    that waits takes a kilobyte.
     """
+    full = (os.path.join(src, path) for path in paths)  # noqa: PTH118 - 10 times as fast
+    missing: list[int] = []
+    asked = 0
     with ThreadPoolExecutor(_STAT_THREADS) as threads:
-        absent = threads.map(_is_missing, (os.path.join(src, path) for path in paths))  # noqa: PTH118 - 10 times as fast
-        return [position for position, missing in enumerate(absent) if missing]
+        while batch := list(islice(full, _STATS_AT_ONCE)):
+            absent = threads.map(_is_missing, batch)
+            missing += (position for position, answer in enumerate(absent, asked) if answer)
+            asked += len(batch)
+    return missing
 
 
 def read_plan(out: Path) -> dict[str, Any] | None:

@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cxrfast.errors import PackError
@@ -25,35 +26,71 @@ from cxrfast.shardset.format import (
     REJECTED_FILE,
     readable_json,
 )
-from cxrfast.shardset.manifest import STORED_TYPES, manifest_bytes
+from cxrfast.shardset.manifest import STORED_TYPES, parquet_bytes, schema_of
 
 
-def commit(out: Path, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
-    """Write manifest, rejects and shardset.json from the parts of all shards, in order; return shardset.json's content.
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What the parts of all shards say, as arrays in stored order: 96 bytes an image.
+
+    `rows`: of the plan's table, int64 (n,). `stored`: the manifest's columns for them, (n,) each. `rejected`: code by
+    row. `files`: record by name. `shards`: how many hold an image.
+    """
+
+    rows: npt.NDArray[np.int64]
+    stored: dict[str, npt.NDArray[Any]]
+    rejected: dict[int, str]
+    files: dict[str, FileRecord]
+    shards: int
+
+
+def gather(parts: Iterable[Part]) -> Gathered:
+    """Put the parts of all shards, in order, into one; each is let go before the next is taken."""
+    rows = [np.zeros(0, dtype=np.int64)]
+    kinds = {name: kind.to_pandas_dtype() for name, kind in STORED_TYPES.items()}
+    stored = {name: [np.zeros(0, dtype=kind)] for name, kind in kinds.items()}
+    rejected: dict[int, str] = {}
+    files: dict[str, FileRecord] = {}
+    shards = 0
+    for part in parts:
+        rejected.update(part.rejected)
+        files.update(part.files)
+        if part.rows:
+            shards += 1
+            rows.append(np.asarray(part.rows, dtype=np.int64))
+            for name, kind in kinds.items():
+                stored[name].append(np.asarray(part.stored[name], dtype=kind))
+    columns = {name: np.concatenate(pieces) for name, pieces in stored.items()}
+    return Gathered(np.concatenate(rows), columns, rejected, files, shards)
+
+
+def commit(out: Path, plan: Plan, found: Gathered) -> dict[str, Any]:
+    """Write manifest, rejects and shardset.json from what the shards' parts say; return shardset.json's content.
 
     Every step replaces a file by the same bytes when it is done again, so a kill between any two is mended by a rerun.
     """
-    table = stored_table(plan, parts)
-    files: dict[str, FileRecord] = {name: record for part in parts for name, record in part.files.items()}
+    files = dict(found.files)
     content = (out / PLAN_FILE).read_bytes()
     files[PLAN_FILE] = {"size": len(content), "sha256": sha256(content).hexdigest()}
-    files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, manifest_bytes(table))
-    rejected = dict(row for part in parts for row in part.rejected)
-    files[REJECTED_FILE] = write_rejected(out, plan, rejected)
+    files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, _manifest(plan, found))
+    splits = plan.table["release_split"].iloc[found.rows]
+    files[REJECTED_FILE] = write_rejected(out, plan, found.rejected)
     document = {
         "format": FORMAT_NAME,
         "version": FORMAT_VERSION,
         "name": plan.recipe.dataset,
-        "labels": _suffixes(table, PREFIX),
-        "votes": _suffixes(table, VOTES_PREFIX),
+        "labels": _suffixes(plan.table, PREFIX),
+        "votes": _suffixes(plan.table, VOTES_PREFIX),
         "recipe": plan.recipe.settings(),
         "plan": files[PLAN_FILE]["sha256"],
         "counts": {
             "planned": len(plan.table),
-            "images": len(table),
-            "rejected": len(rejected),
-            "shards": sum(bool(part.rows) for part in parts),
-            "release_split": dict(sorted(Counter(table["release_split"].fillna("none")).items())),
+            "images": len(found.rows),
+            "rejected": len(found.rejected),
+            "shards": found.shards,
+            "release_split": {
+                str(name): int(count) for name, count in splits.fillna("none").value_counts().sort_index().items()
+            },
         },
         "files": files,
     }
@@ -61,18 +98,15 @@ def commit(out: Path, plan: Plan, parts: Sequence[Part]) -> dict[str, Any]:
     return document
 
 
-def stored_table(plan: Plan, parts: Iterable[Part]) -> pd.DataFrame:
-    """Return the manifest's rows in stored order: the plan's records beside what packing measured."""
-    parts = [part for part in parts if part.rows]
-    rows = np.concatenate([np.asarray(part.rows, dtype=np.int64) for part in parts] or [np.zeros(0, dtype=np.int64)])
-    stored = {
-        name: np.concatenate([np.asarray(part.stored[name], dtype=kind.to_pandas_dtype()) for part in parts])
-        if parts
-        else np.zeros(0, dtype=kind.to_pandas_dtype())
-        for name, kind in STORED_TYPES.items()
-    }
-    records = plan.table.iloc[rows].reset_index(drop=True)
-    return pd.concat([records, pd.DataFrame(stored)], axis=1)
+def _manifest(plan: Plan, found: Gathered) -> bytes:
+    """Return the manifest, the plan's records beside what packing measured, without ever holding a table of all."""
+
+    def piece(start: int, stop: int) -> pd.DataFrame:
+        records = plan.table.iloc[found.rows[start:stop]].reset_index(drop=True)
+        stored = pd.DataFrame({name: values[start:stop] for name, values in found.stored.items()})
+        return pd.concat([records, stored], axis=1)
+
+    return parquet_bytes(schema_of(plan.table), len(found.rows), piece)
 
 
 def write_rejected(out: Path, plan: Plan, rejected: Mapping[int, str]) -> FileRecord:

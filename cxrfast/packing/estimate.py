@@ -14,12 +14,15 @@ from pathlib import Path
 from cxrfast import chance
 from cxrfast.errors import PackError
 from cxrfast.packing.encode import Job, Packed, Rejected, one_thread, pack_job
+from cxrfast.packing.plan import Plan
 from cxrfast.packing.recipe import Recipe
 from cxrfast.shardset.format import BLOCK
 
 # What a record adds, seen on CheXpert: a JSON document of 14 labels takes one block of the tar more than an empty one,
 # a row of the manifest and a line of the index 200 bytes.
 _RECORD_BYTES = BLOCK + 200
+_DRAWN_FROM = 1024
+_MOST_RECORD_BYTES = 4096  # the same with headers, at the most; a stored pixel takes two bytes at the most
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,29 @@ def free_bytes(out: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def check_space(src: Path, out: Path, plan: Plan, shards: Sequence[int]) -> None:
+    """Raise PackError where the images of these shards of a plan clearly do not fit the disk of `out`."""
+    rows = [row for shard in shards for row in plan.rows_of(shard) if row not in plan.missing]
+    free = free_bytes(out)
+    if plan.recipe.long_side and len(rows) * (2 * plan.recipe.long_side**2 + _MOST_RECORD_BYTES) <= free:
+        return
+    # The stored order is that of a hash, so every n-th image is as good as any.
+    spread = plan.table["path"].iloc[rows[:: len(rows) // _DRAWN_FROM + 1]].tolist()
+    estimate = estimate_packed(src, spread, plan.recipe)
+    needed = estimate.bytes_per_image * len(rows)
+    if needed > free:
+        raise PackError(
+            f"the {len(rows):,} images to be packed need about {_in_words(needed)} "
+            f"({estimate.bytes_per_image / 1e3:,.1f} KB each, by a sample of {estimate.images}), but the disk of {out} "
+            f"has {_in_words(free)} free. Choose another disk, a smaller --long-side or a lower --quality, or pack "
+            "all the same with --no-space-check"
+        )
+
+
+def _in_words(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def _try(src: Path, path: str, recipe: Recipe) -> Packed | Rejected | None:

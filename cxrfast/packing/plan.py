@@ -6,7 +6,7 @@ image added to a release moves most others, so another table is another plan, an
 """
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +25,7 @@ from cxrfast.shardset.manifest import RECORD_TYPES, annotation_columns
 
 PLAN_FORMAT = "cxrfast-plan"
 _PACKAGES = ("numpy", "pyarrow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
+_ROWS_AT_ONCE = 16_384
 _PROVENANCE = tuple(name for name in RECORD_TYPES if name != "key")
 
 
@@ -33,12 +34,15 @@ class Plan:
     """Images in the order in which they are stored, and what the stored bytes depend on.
 
     `table`: a row an image, RangeIndex, columns of the record table. `missing`: rows whose file was absent when the
-    plan was made. `packages`, `architecture`: of the machine that packs.
+    plan was made. `keys_and_paths`, `records`: hashes of the table's contents, rows by key. `packages`,
+    `architecture`: of the machine that packs.
     """
 
     recipe: Recipe
     table: pd.DataFrame
     missing: frozenset[int]
+    keys_and_paths: str
+    records: str
     packages: dict[str, str]
     architecture: str
 
@@ -60,8 +64,8 @@ class Plan:
             "recipe": self.recipe.settings(),
             "recipe_hash": self.recipe.hash(),
             "images": len(self.table),
-            "keys_and_paths": _hash_keys_and_paths(self.table),
-            "records": _hash_records(self.table),
+            "keys_and_paths": self.keys_and_paths,
+            "records": self.records,
             "packages": self.packages,
             "architecture": self.architecture,
             "missing": [self.table["key"].iloc[row] for row in sorted(self.missing)],
@@ -76,12 +80,12 @@ def make_plan(table: pd.DataFrame, recipe: Recipe, *, missing: Collection[str] =
     table = _normal(table)
     _check_keys(table, recipe.dataset)
     _check_paths(table)
-    keys = table["key"].tolist()
-    words = chance.hash_keys(f"{recipe.seed}:{key}" for key in keys).tolist()
-    order = sorted(range(len(keys)), key=lambda row: (words[row], keys[row]))
-    table = table.iloc[order].reset_index(drop=True)
+    hashes = _hash_keys_and_paths(table), _hash_records(table)
+    # Rows stand by key, so equal words, should there ever be any, leave them in the order of their keys.
+    words = chance.hash_keys(f"{recipe.seed}:{key}" for (key,) in _values(table, "key"))
+    table = table.iloc[np.argsort(words, kind="stable")].reset_index(drop=True)
     absent = frozenset(np.flatnonzero(table["key"].isin(list(missing))).tolist()) if missing else frozenset()
-    return Plan(recipe, table, absent, codec_versions(), platform.machine())
+    return Plan(recipe, table, absent, *hashes, codec_versions(), platform.machine())
 
 
 def codec_versions() -> dict[str, str]:
@@ -126,15 +130,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _normal(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the record columns in the manifest's order and types: texts nullable, numbers float32."""
+    """Return the record columns in the manifest's order and types (texts nullable, numbers float32), rows by key."""
     lacking = [name for name in RECORD_TYPES if name not in table]
     if lacking:
         raise PackError(f"the source's table lacks the columns {', '.join(lacking)}; this is a mistake in the source")
     numbers = {"age", *annotation_columns(table)}
     names = (*RECORD_TYPES, *annotation_columns(table))
+    by_key = table["key"].astype("string").argsort(kind="stable")
     return pd.DataFrame(
-        {name: table[name].astype("float32" if name in numbers else "string") for name in names}
-    ).reset_index(drop=True)
+        {name: table[name].iloc[by_key].astype("float32" if name in numbers else "string").array for name in names}
+    )
 
 
 def _check_keys(table: pd.DataFrame, dataset: str) -> None:
@@ -146,7 +151,7 @@ def _check_keys(table: pd.DataFrame, dataset: str) -> None:
         key, path = table.loc[bad, ["key", "path"]].iloc[0]
         rule = f"{KEY.pattern}, starting with {dataset}"
         raise PackError(f"key {key!r} of {path} breaks the rule {rule} ({int(bad.sum()):,} keys do)")
-    twice = keys.duplicated(keep=False)
+    twice = (keys == keys.shift()) | (keys == keys.shift(-1))  # rows stand by key
     if twice.any():
         key = keys[twice].iloc[0]
         paths = " and ".join(table.loc[keys == key, "path"].fillna("(no path)"))
@@ -154,9 +159,9 @@ def _check_keys(table: pd.DataFrame, dataset: str) -> None:
 
 
 def _check_paths(table: pd.DataFrame) -> None:
-    for key, path in zip(table["key"].tolist(), table["path"].fillna("").tolist(), strict=True):
+    for key, path in _values(table, "key", "path"):
         if not path or path.startswith("/") or ".." in path.split("/"):
-            raise PackError(f"path {path!r} of key {key} must lie inside the release, relative to its folder")
+            raise PackError(f"path {path or None!r} of key {key} must lie inside the release, relative to its folder")
         if not _is_text(path):
             raise PackError(f"path {path!r} of key {key} is not UTF-8 on this disk; rename the file")
 
@@ -177,14 +182,22 @@ def _plain(column: "pd.Series[Any]") -> list[Any]:
     return [None if value != value else int(value) if value.is_integer() else value for value in values]
 
 
+def _values(table: pd.DataFrame, *columns: str) -> Iterator[tuple[str, ...]]:
+    """Yield the texts of some columns row by row, "" where missing; a million Python strings at once are 100 MB."""
+    for start in range(0, len(table), _ROWS_AT_ONCE):
+        piece = table.iloc[start : start + _ROWS_AT_ONCE]
+        yield from zip(*(piece[name].fillna("").tolist() for name in columns), strict=True)
+
+
 def _hash_keys_and_paths(table: pd.DataFrame) -> str:
-    pairs = sorted(zip(table["key"].tolist(), table["path"].tolist(), strict=True))
-    return sha256("".join(f"{key}\t{path}\n" for key, path in pairs).encode()).hexdigest()
+    digest = sha256()
+    for key, path in _values(table, "key", "path"):
+        digest.update(f"{key}\t{path}\n".encode())
+    return digest.hexdigest()
 
 
 def _hash_records(table: pd.DataFrame) -> str:
-    """Hash all columns, rows by key: another label file with the same images must not be mixed in on a rerun."""
-    table = table.sort_values("key")
+    """Hash all columns of rows by key: another label file with the same images must not be mixed in on a rerun."""
     digest = sha256()
     for name in table.columns:
         digest.update(f"\n{name}\n".encode())
@@ -192,7 +205,9 @@ def _hash_records(table: pd.DataFrame) -> str:
             values = table[name].to_numpy()
             digest.update(np.where(np.isnan(values), np.float32(np.nan), values).astype("<f4").tobytes())
         else:
-            digest.update("\n".join(table[name].fillna("\0").tolist()).encode())
+            for start in range(0, len(table), _ROWS_AT_ONCE):
+                texts = table[name].iloc[start : start + _ROWS_AT_ONCE].fillna("\0").tolist()
+                digest.update("\n".join(texts if start == 0 else ["", *texts]).encode())
     return digest.hexdigest()
 
 

@@ -5,25 +5,27 @@ and a rerun knows what it may sweep away. An fsync a file costs some millisecond
 power cut can leave a file of the right name and size full of zeros.
 """
 
-import fcntl
+import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Container
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 from cxrfast.durable import sync_folder
-from cxrfast.errors import PackError
 from cxrfast.packing.encode import Packed
 from cxrfast.shardset.format import ARCHIVE_END, canonical_json, index_bytes, index_line, index_name, tar_name
 
 STAGING = ".packing"
-_LOCK = "lock"
 _TEMPORARY = ".tmp"
+_SHARD_TEMPORARY = re.compile(r"(?:.*-)?(\d{5,})\.(?:tar|idx|json)\.[0-9a-f]+\.tmp")
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 
 FileRecord = dict[str, Any]  # {"size": bytes, "sha256": hex digits}
 
@@ -55,7 +57,7 @@ class ShardWriter:
         self._lines: list[str] = []
         self._hash = sha256()
         self._size = 0
-        self._path = out / STAGING / (tar_name(name, shard) + _TEMPORARY)
+        self._path = _temporary(out, tar_name(name, shard))
         self._file: BinaryIO = self._path.open("wb")
 
     def __enter__(self) -> "ShardWriter":
@@ -65,7 +67,8 @@ class ShardWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._file.close()
+            with suppress(OSError):  # what is still in its buffer may not fit the disk
+                self._file.close()
             self._path.unlink(missing_ok=True)
 
     def add(self, row: int, packed: Packed) -> None:
@@ -131,74 +134,73 @@ def read_part(out: Path, shard: int) -> Part | None:
 def write_whole(path: Path, content: bytes) -> FileRecord:
     """Write a file of an output folder, or of its staging folder, so that it appears complete or not at all."""
     out = path.parent.parent if path.parent.name == STAGING else path.parent
-    temporary = out / STAGING / (path.name + _TEMPORARY)
-    with temporary.open("wb") as file:
-        file.write(content)
-        _sync(file)
-    _publish(temporary, path)
+    temporary = _temporary(out, path.name)
+    try:
+        _write_synced(temporary, content)
+        _publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return {"size": len(content), "sha256": sha256(content).hexdigest()}
 
 
-@contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Hold an output folder for one packer: makes it and its staging folder, and sweeps temporary files away.
+def create_whole(path: Path, content: bytes) -> None:
+    """Write a file of an output folder, complete, unless it is there: of many who do so at once, one wins.
 
-    The kernel frees the lock however the holder ends. Raises PackError where another packer holds it.
+    A hard link is made or refused in one step on network disks too; where a disk has none, a rename must do, and then
+    the caller's lock alone keeps two from writing.
     """
-    lock = _lock(out)
+    temporary = _temporary(path.parent, path.name)
+    _write_synced(temporary, content)
     try:
-        for path in (out / STAGING).glob(f"*{_TEMPORARY}"):
-            path.unlink()
-        yield
-    finally:
-        os.close(lock)
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if not path.exists():
+            temporary.replace(path)
+    temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
-def remove_staging(out: Path) -> None:
-    """Remove all that is unfinished, and the lock last; the caller holds the folder."""
-    staging = out / STAGING
-    for path in sorted(staging.iterdir(), key=lambda path: path.name == _LOCK):
-        path.unlink()
-    # Another packer may have come in between; then the folder is its own.
-    with suppress(OSError):
-        staging.rmdir()
-    sync_folder(out)
+def sweep(out: Path, shards: Container[int]) -> None:
+    """Remove what killed packers have left half-written of these shards; the caller holds them."""
+    for path in (out / STAGING).glob(f"*{_TEMPORARY}"):
+        found = _SHARD_TEMPORARY.fullmatch(path.name)
+        if found and int(found[1]) in shards:
+            path.unlink(missing_ok=True)
+
+
+def missing_shards(out: Path, num_shards: int) -> list[int]:
+    """Return the shards that have no part yet, by one look at the staging folder."""
+    try:
+        there = set(os.listdir(out / STAGING))  # noqa: PTH208 - names alone
+    except FileNotFoundError:
+        there = set()
+    return [shard for shard in range(num_shards) if _part_path(out, shard).name not in there]
 
 
 def remove_parts(out: Path) -> None:
     """Remove the records of shards, which are worth nothing without the plan that they were made by."""
     for path in (out / STAGING).glob("*.json"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _part_path(out: Path, shard: int) -> Path:
     return out / STAGING / f"{shard:05d}.json"
 
 
-def _lock(out: Path) -> int:
-    """Return the descriptor of the folder's lock file, locked.
+def _temporary(out: Path, name: str) -> Path:
+    """Return a name that no other process has, so that two who write the same file never mix their bytes."""
+    return out / STAGING / f"{name}.{uuid4().hex[:8]}{_TEMPORARY}"
 
-    The last holder removes the file; a packer that opened it just before holds a name that is gone, and tries again.
-    """
-    path = out / STAGING / _LOCK
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise PackError(
-                f"another process is packing into {out} now; wait for it, or choose another folder"
-            ) from error
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        _sync(file)
 
 
 def _publish(temporary: Path, final: Path) -> None:

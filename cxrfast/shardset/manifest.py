@@ -4,6 +4,7 @@ It repeats what the samples' own JSON says (about 100 bytes an image after compr
 images opens in a second, and a reader goes straight to a payload by shard, offset and length.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,9 @@ STORED_TYPES: dict[str, pa.DataType] = {
     "source_width": pa.int32(),
     "source_height": pa.int32(),
 }
+_GROUP_ROWS = 1 << 17  # so that writing takes a part of the table's memory again, not the whole
+# Nearly every value stands once, so a dictionary of them would cost time and memory and save nothing.
+_UNLIKE = {"key", "path", "study", "offset", "nbytes", "crc32", "sample_offset", "sample_nbytes", "sample_crc32"}
 
 
 def annotation_columns(table: pd.DataFrame) -> list[str]:
@@ -58,13 +62,32 @@ def manifest_bytes(table: pd.DataFrame) -> bytes:
 
     Raises KeyError where a column is absent, and pyarrow's errors where a value does not fit its type.
     """
-    schema = schema_of(table)
-    columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
+    return parquet_bytes(schema_of(table), len(table), lambda start, stop: table.iloc[start:stop])
+
+
+def records_bytes(table: pd.DataFrame) -> bytes:
+    """Return a record table, what a source says and nothing of packing, as a parquet file."""
+    schema = pa.schema([field for field in schema_of(table) if field.name not in STORED_TYPES])
+    return parquet_bytes(schema, len(table), lambda start, stop: table.iloc[start:stop])
+
+
+def parquet_bytes(schema: pa.Schema, rows: int, piece: Callable[[int, int], pd.DataFrame]) -> bytes:
+    """Return `rows` rows as a parquet file; `piece(start, stop)` gives some of them at a time, whole row groups."""
+    pool = pa.default_memory_pool()
+    pool.release_unused()  # what arrow keeps for later of tables that are gone would come on top of this one
     stream = pa.BufferOutputStream()
-    pq.write_table(
-        pa.Table.from_arrays(columns, schema=schema), stream, compression="zstd", compression_level=3, version="2.6"
-    )
+    like = [name for name in schema.names if name not in _UNLIKE]
+    with pq.ParquetWriter(
+        stream, schema, compression="zstd", compression_level=3, version="2.6", use_dictionary=like
+    ) as file:
+        for start in range(0, max(rows, 1), _GROUP_ROWS):
+            table = piece(start, min(start + _GROUP_ROWS, rows))
+            columns = [pa.Array.from_pandas(table[field.name], type=field.type) for field in schema]
+            file.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_GROUP_ROWS)
+            del table, columns
     content: bytes = stream.getvalue().to_pybytes()
+    del stream
+    pool.release_unused()
     return content
 
 
@@ -74,6 +97,9 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
-    """Return a manifest's rows in stored order, RangeIndex; strings are nullable, labels float32."""
-    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    """Return a manifest's, or a record table's, rows as written, RangeIndex; strings are nullable, labels float32."""
+    with pq.ParquetFile(path) as file:
+        table = file.read()
+    # Each column is freed in arrow once pandas has it, so the table is never in memory twice.
+    frame: pd.DataFrame = table.to_pandas(self_destruct=True)
     return frame

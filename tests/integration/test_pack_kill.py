@@ -5,7 +5,6 @@ seconds, so that a slow machine kills at the same places as a fast one.
 """
 
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import small_releases
+from packers import SIGNALLED, run, start
 from small_releases import NAME, contents, write_release
 
 from cxrfast import chance
@@ -24,35 +24,6 @@ from cxrfast.shardset.shardset import ShardSet
 
 COUNT = 160
 RECIPE = Recipe(NAME, long_side=64, samples_per_shard=35)
-SIGNALLED = -signal.SIGKILL
-
-PACKER = """
-import os, pickle, signal, sys
-from multiprocessing import active_children
-from pathlib import Path
-from cxrfast.packing.run import pack
-
-def report(done, *_):
-    if moment is None or done < moment:
-        return
-    Path(folder, "children").write_text(" ".join(str(child.pid) for child in active_children()))
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif what == "interrupt":
-        os.killpg(0, signal.SIGINT)
-    else:
-        print("holding", flush=True)
-        sys.stdin.readline()
-
-if __name__ == "__main__":
-    folder, out, workers, what, moment = sys.argv[1:]
-    moment = None if moment == "never" else int(moment)
-    release, recipe = pickle.loads(Path(folder, "release.pickle").read_bytes())
-    try:
-        pack(release, Path(folder, "src"), Path(out), recipe=recipe, workers=int(workers), progress=report)
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
 
 # Kills itself at the n-th step that changes the disk, for n = 1, 2, ... until a run ends before its n-th step; after
 # each kill, packs again and prints the folder's state. Forks, so that packages are imported once.
@@ -103,20 +74,7 @@ def folder(tmp_path_factory):
     release = write_release(folder / "src", COUNT)
     (folder / "release.pickle").write_bytes(pickle.dumps((release, RECIPE)))
     pack(release, folder / "src", folder / "whole", recipe=RECIPE, workers=1)
-    (folder / "packer.py").write_text(PACKER)
     return folder
-
-
-def start(folder, out, *, what="kill", moment="never", workers=2):
-    command = [sys.executable, folder / "packer.py", folder, out, str(workers), what, str(moment)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, start_new_session=True, **pipes)
-
-
-def run(folder, out, **settings):
-    process = start(folder, out, **settings)
-    _, errors = process.communicate(timeout=120)
-    return process.returncode, errors
 
 
 def wait_until_gone(pids):

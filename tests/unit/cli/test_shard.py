@@ -17,7 +17,8 @@ def invoke(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["doctor", "--help"], ["pack", "--help"], ["phantom", "--help"]]
+    "arguments",
+    [["--help"], ["--version"], ["doctor", "--help"], ["pack", "--help"], ["finish", "--help"], ["phantom", "--help"]],
 )
 def test_help_imports_nothing_heavy(arguments):
     """It answers at once because the heavy packages are not loaded; seen in sys.modules, not on a clock."""

@@ -1,11 +1,12 @@
 import os
+import resource
+import signal
 import tarfile
 
 import numpy as np
 import pytest
 
-from cxrfast.errors import PackError
-from cxrfast.packing import write
+from cxrfast.packing import slices, write
 from cxrfast.packing.encode import Packed
 from cxrfast.shardset.format import sample_bytes
 
@@ -17,7 +18,7 @@ def packed(number, size=700):
 
 @pytest.fixture
 def out(tmp_path):
-    with write.held(tmp_path / "set"):
+    with slices.held(tmp_path / "set"):
         yield tmp_path / "set"
 
 
@@ -59,7 +60,7 @@ def test_an_exception_leaves_no_temporary_file(out):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert [path.name for path in (out / write.STAGING).iterdir()] == ["lock"]
+    assert [path.name for path in (out / write.STAGING).iterdir()] == ["slice-0-of-1.lock"]
 
 
 @pytest.mark.parametrize("damage", ["no part", "no tar", "short tar", "part cut", "part of another form"])
@@ -82,36 +83,6 @@ def test_a_part_counts_only_with_its_files(out, damage):
     assert write.read_part(out, 0) is None
 
 
-def test_a_folder_is_held_by_one(out):
-    """A second holder is refused in words, and admitted once the first is done; both sweep temporary files."""
-    (out / write.STAGING / "x.tmp").write_text("half")
-    with pytest.raises(PackError, match="another process is packing"), write.held(out):
-        pass
-    assert (out / write.STAGING / "x.tmp").exists()
-
-
-def test_temporary_files_are_swept_when_a_folder_is_taken(tmp_path):
-    """What an earlier run left half-written is gone before a new one writes."""
-    with write.held(tmp_path):
-        (tmp_path / write.STAGING / "x.tmp").write_text("half")
-    with write.held(tmp_path):
-        assert [path.name for path in (tmp_path / write.STAGING).iterdir()] == ["lock"]
-        write.remove_staging(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lock_of_a_removed_name_does_not_count(tmp_path):
-    """Who opened the lock file just before its holder removed it must not think that it holds the folder."""
-    with write.held(tmp_path):
-        stale = os.open(tmp_path / write.STAGING / "lock", os.O_RDWR)
-        write.remove_staging(tmp_path)
-    with write.held(tmp_path):
-        assert not os.path.samestat(os.fstat(stale), (tmp_path / write.STAGING / "lock").stat())
-        with pytest.raises(PackError), write.held(tmp_path):
-            pass
-    os.close(stale)
-
-
 def test_writing_replaces_a_file_in_one_step(out):
     """A reader that has the old file open keeps the old content; the new one is whole."""
     rng = np.random.default_rng(0)
@@ -122,3 +93,44 @@ def test_writing_replaces_a_file_in_one_step(out):
         assert reader.read() == old
     assert (out / "plan.json").read_bytes() == new
     assert record["size"] == 9000
+
+
+def test_of_many_who_create_a_file_one_wins(out):
+    """A file that is there is left as it is, and no temporary name stays."""
+    write.create_whole(out / "plan.json", b"first")
+    write.create_whole(out / "plan.json", b"second")
+    assert (out / "plan.json").read_bytes() == b"first"
+    assert not list((out / write.STAGING).glob("*.tmp"))
+
+
+def test_the_sweep_takes_what_is_its_own(out):
+    """Half-written files of the shards that one holds go; those of others, and of the whole folder, stay."""
+    staging = out / write.STAGING
+    own = ["tiny-00003.tar.1a2b.tmp", "tiny-00003.idx.1a2b.tmp", "00003.json.1a2b.tmp"]
+    others = ["tiny-00004.tar.1a2b.tmp", "00004.json.1a2b.tmp", "manifest.parquet.1a2b.tmp", "00003.json"]
+    for name in (*own, *others):
+        (staging / name).write_text("half")
+    write.sweep(out, {3})
+    assert {path.name for path in staging.iterdir()} == {*others, "slice-0-of-1.lock"}
+
+
+def fill(out):
+    with write.ShardWriter(out, name="tiny", shard=0) as writer:
+        for number in range(100):
+            writer.add(number, packed(number))
+
+
+def test_a_file_larger_than_the_disk_leaves_nothing(out):
+    """Where writing fails the name stays as it was, and the temporary file is gone."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write.write_whole(out / "plan.json", bytes(10_000))
+        with pytest.raises(OSError, match="File too large"):
+            fill(out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["slice-0-of-1.lock"]

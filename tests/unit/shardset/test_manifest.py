@@ -40,3 +40,20 @@ def test_a_value_outside_its_type_is_an_error(value):
     """A checksum that does not fit is never wrapped round."""
     with pytest.raises((pa.ArrowInvalid, OverflowError)):
         manifest.manifest_bytes(table().assign(crc32=np.full(5, value)))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_manifest_is_written_in_groups_of_rows(monkeypatch, tmp_path, rows):
+    """Whatever the size of a group, all rows come back in order, and pieces give the bytes of the whole table."""
+    monkeypatch.setattr(manifest, "_GROUP_ROWS", rows)
+    schema = manifest.schema_of(table())
+    manifest.write_manifest(table(), tmp_path / "m.parquet")
+    asked = []
+
+    def piece(start, stop):
+        asked.append((start, stop))
+        return table().iloc[start:stop]
+
+    assert manifest.parquet_bytes(schema, 5, piece) == (tmp_path / "m.parquet").read_bytes()
+    assert all(stop - start <= rows for start, stop in asked)
+    assert manifest.read_manifest(tmp_path / "m.parquet")["offset"].tolist() == list(range(5))
