@@ -105,17 +105,17 @@ def examine(
         release,
         _counts(release),
         _label_counts(release),
-        [*_origin(src), *release.findings],
+        [*_origin(src, release), *release.findings],
         _outlook(src, on_disk, Recipe(release.dataset), out),
         try_images(src, on_disk, decode, counting=counting) if decode else None,
         find_duplicates(src, on_disk, counting=counting) if compare else None,
     )
 
 
-def _origin(src: Path) -> list[str]:
-    """Say so where the release is a phantom's, by the file that it leaves at its top."""
-    marks = [src / _SYNTHETIC, *sorted(src.glob(f"*/{_SYNTHETIC}"))]
-    found = [str(mark.relative_to(src)) for mark in marks if mark.is_file()]
+def _origin(src: Path, release: Release) -> list[str]:
+    """Say so where the release is a phantom's, by the file that it leaves in SRC or in the images' own folder."""
+    tops = sorted({path.partition("/")[0] for path in release.table["path"]})
+    found = [place for place in (_SYNTHETIC, *(f"{top}/{_SYNTHETIC}" for top in tops)) if (src / place).is_file()]
     return [f"it is synthetic, drawn by cxrfast-shard phantom, as {found[0]} says"] if found else []
 
 

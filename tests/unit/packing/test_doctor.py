@@ -102,14 +102,15 @@ def test_counts_come_in_the_order_of_use():
     assert splits == ["train", "val"]
 
 
-@pytest.mark.parametrize("mark", ["SYNTHETIC.txt", "CheXpert-v1.0-small/SYNTHETIC.txt", "a/b/SYNTHETIC.txt", None])
+@pytest.mark.parametrize("mark", ["SYNTHETIC.txt", "{top}/SYNTHETIC.txt", "other/SYNTHETIC.txt", None])
 def test_a_synthetic_release_is_called_one(mark, tmp_path):
-    """By the phantom's mark in SRC or in a folder right below it."""
+    """By the phantom's mark in SRC or in the folder right below it that holds the images; not by another set's."""
     if mark:
+        mark = mark.format(top=release().table["path"][0].partition("/")[0])
         (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / mark).touch()
     findings = examine(release(), tmp_path).findings
-    assert [mark in finding for finding in findings] == ([True] if mark and mark.count("/") < 2 else [])
+    assert [mark in finding for finding in findings] == ([True] if mark and not mark.startswith("other") else [])
 
 
 def test_what_packing_takes_is_judged_by_images_on_disk(tmp_path):
