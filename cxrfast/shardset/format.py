@@ -10,7 +10,7 @@ ustar: POSIX.1-1988, IEEE Std 1003.1, `pax` utility, section "ustar Interchange 
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -82,10 +82,15 @@ def readable_json(document: object) -> bytes:
 def index_line(sample: StoredSample, sample_offset: int) -> str:
     """Return a sample's line of the DALI index, `ext offset size name` a member, for a sample at `sample_offset`."""
     members = (
-        (sample.extension, sample.payload_offset, sample.payload_nbytes),
-        (DOCUMENT_EXTENSION, sample.document_offset, sample.document_nbytes),
+        (sample.extension, sample_offset + sample.payload_offset, sample.payload_nbytes),
+        (DOCUMENT_EXTENSION, sample_offset + sample.document_offset, sample.document_nbytes),
     )
-    return " ".join(f"{ext} {sample_offset + at} {size} {sample.key}.{ext}" for ext, at, size in members)
+    return member_line(sample.key, members)
+
+
+def member_line(key: str, members: Iterable[tuple[str, int, int]]) -> str:
+    """Return a line of the DALI index from a sample's members: extension, offset in the tar and length of each."""
+    return " ".join(f"{extension} {at} {size} {key}.{extension}" for extension, at, size in members)
 
 
 def index_bytes(lines: Sequence[str]) -> bytes:
@@ -101,6 +106,11 @@ def tar_name(name: str, shard: int) -> str:
 def index_name(name: str, shard: int) -> str:
     """Return the file name of a shard's DALI index: `NAME-00000.idx`."""
     return f"{name}-{shard:05d}.idx"
+
+
+def padded(nbytes: int) -> int:
+    """Return how many bytes a member's content takes in a tar, which fills its last block with zeros."""
+    return -(-nbytes // BLOCK) * BLOCK
 
 
 def _member(name: str, content: bytes) -> bytes:
