@@ -9,6 +9,7 @@ from cxrfast.cli import terms
 from cxrfast.cli.doctor import doctor
 from cxrfast.cli.pack import pack
 from cxrfast.cli.phantom import phantom
+from cxrfast.cli.verify import verify
 
 _EPILOG = """\b
 Examples:
@@ -24,7 +25,7 @@ def shard() -> None:
     """Pack chest X-ray data sets, as they are downloaded, into shards that load fast."""
 
 
-for _command in (doctor, pack, phantom):
+for _command in (doctor, pack, phantom, verify):
     shard.add_command(_command)
 
 
