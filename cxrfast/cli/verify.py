@@ -45,11 +45,13 @@ def verify(shardsets: tuple[Path, ...], decode: bool, as_json: bool, src: Path |
             workers=workers,
             progress=lambda done, total, faults, nbytes: progress(done, total, 0, nbytes, 0),
         )
-    left, repaired = _repair(shardsets[0], src, result, workers) if src is not None else (result.findings, [])
+    if not as_json:
+        click.echo("\n".join(_as_text(shardsets, result)))
+    left, repaired = (result.findings, []) if src is None else _repair(shardsets[0], src, result, workers)
     if as_json:
         click.echo(json.dumps({**asdict(result), "repaired": repaired}, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_as_text(shardsets, result, repaired, len(left))))
+        click.echo(_verdict(len(result.findings), len(left), repaired))
     return 1 if left else 0
 
 
@@ -76,7 +78,7 @@ def _size_of(payload: memoryview) -> tuple[int, int]:
     return width, height
 
 
-def _as_text(shardsets: Iterable[Path], result: "Verification", repaired: list[str], left: int) -> list[str]:
+def _as_text(shardsets: Iterable[Path], result: "Verification") -> list[str]:
     from cxrfast.cli.progress import duration
 
     rate = result.nbytes / 1e6 / max(result.seconds, 1e-3)
@@ -86,14 +88,14 @@ def _as_text(shardsets: Iterable[Path], result: "Verification", repaired: list[s
     ]
     for (folder, file), group in groupby(result.findings, key=lambda finding: (finding.folder, finding.file)):
         lines += _of_file(f"{folder}/{file}", list(group))
-    lines += _notes(result.notes)
-    lines += [f"Repaired: {name}" for name in repaired]
-    if not result.findings:
-        return [*lines, "All is as it was packed."]
-    if repaired and not left:
-        return [*lines, "All is as it was packed now."]
-    rest = f"{left:,} of {len(result.findings):,} findings are left" if repaired else f"{left:,} findings"
-    return [*lines, f"{rest}: this is not what was packed."]
+    return lines + _notes(result.notes)
+
+
+def _verdict(found: int, left: int, repaired: list[str]) -> str:
+    if repaired:
+        done = f"Replaced by the bytes that were packed: {', '.join(repaired)}. "
+        return done + (f"{left:,} of {found:,} findings are left." if left else "All is as it was packed.")
+    return f"{found:,} findings: this is not what was packed." if found else "All is as it was packed."
 
 
 def _of_file(path: str, findings: "list[Finding]") -> list[str]:

@@ -101,12 +101,13 @@ def _pack(src: Path, out: Path, plan: Plan, count: int, tally: Tally) -> Summary
     tally.report()
     tally.check(out, plan)
     todo = [shard for shard, part in enumerate(found) if part is None]
-    parts = sorted([*resumed, *_pack_shards(src, out, plan, todo, count, tally)], key=lambda part: part.shard)
+    parts = sorted([*resumed, *pack_shards(src, out, plan, todo, count, tally)], key=lambda part: part.shard)
     document = commit(out, plan, parts)
     return _summary(document, out, tally.rejected.values(), resumed=len(resumed))
 
 
-def _pack_shards(src: Path, out: Path, plan: Plan, todo: Sequence[int], count: int, tally: Tally) -> list[Part]:
+def pack_shards(src: Path, out: Path, plan: Plan, todo: Sequence[int], count: int, tally: Tally) -> list[Part]:
+    """Pack the shards `todo` of a plan into the folder `out`, which the caller holds, with `count` processes."""
     chunks = {shard: _chunks(plan, shard) for shard in todo}
     count = max(1, min(count, sum(len(rows) for rows in chunks.values())))
     jobs = (job for shard in todo for job in _jobs(src, plan, chunks[shard]))

@@ -35,6 +35,9 @@ from cxrfast.shardset import format as layout
 from cxrfast.shardset.manifest import STORED_TYPES, schema_of
 from cxrfast.shardset.shardset import why_no_set
 
+WORK = ".repair"
+"""The hidden folder in which `repair` makes files before they take their places."""
+
 Progress = Callable[[int, int, int, int], None]
 """Called as `progress(done, total, faults, bytes_read)`, in images, after each shard."""
 
@@ -101,7 +104,8 @@ def _open(folder: Path, result: Verification) -> _Set | None:
     where = str(folder)
     path = folder / layout.COMMIT_FILE
     if not path.is_file():
-        if not (folder / layout.MANIFEST_FILE).is_file() or (folder / STAGING).exists():
+        unfinished = (folder / STAGING).exists() and not (folder / WORK).exists()
+        if unfinished or not (folder / layout.MANIFEST_FILE).is_file():
             raise ShardSetError(why_no_set(folder))
         result.findings.append(Finding("missing", where, path.name, "it is not there, though the set was packed"))
         return None
@@ -117,11 +121,14 @@ def _open(folder: Path, result: Verification) -> _Set | None:
     }
     result.nbytes += sum(len(content) for content in contents.values() if content is not None)
     opened.manifest = _manifest(opened, contents[layout.MANIFEST_FILE])
-    plan, rejected = _plan(contents[layout.PLAN_FILE]), _num_rejected(contents[layout.REJECTED_FILE])
-    for message in contradictions(record, plan=plan, manifest=opened.manifest, rejected=rejected):
+    # What is damaged itself is no witness against shardset.json.
+    whole = {name: content for name, content in contents.items() if _is_recorded(record, name, content)}
+    plan, rejected = _plan(whole.get(layout.PLAN_FILE)), _num_rejected(whole.get(layout.REJECTED_FILE))
+    manifest = opened.manifest if layout.MANIFEST_FILE in whole else None
+    for message in contradictions(record, plan=plan, manifest=manifest, rejected=rejected):
         result.findings.append(Finding("record", where, path.name, message))
-    if opened.manifest is not None:
-        result.findings += _unlisted(opened, opened.manifest)
+    if manifest is not None:
+        result.findings += _unlisted(opened, manifest)
     return opened
 
 
@@ -135,10 +142,11 @@ def _jobs(opened: _Set, decode: Decoder | None) -> Iterator[TarJob]:
 
 
 def _left_over(folder: Path) -> list[Note]:
-    if not (folder / STAGING).exists():
-        return []
-    words = f"{folder / STAGING} is left over from packing or repairing; running that again removes it"
-    return [Note("left-over", words)]
+    return [
+        Note("left-over", f"{folder / name} is left over from {what} that was stopped; running it again removes it")
+        for name, what in ((STAGING, "a packing"), (WORK, "a repair"))
+        if (folder / name).exists()
+    ]
 
 
 def _strangers(folder: Path, record: dict[str, Any]) -> list[Finding]:
@@ -176,9 +184,13 @@ def _whole_file(opened: _Set, name: str) -> bytes | None:
         message = f"it has {len(content):,} bytes where {entry['size']:,} are recorded"
         at = min(len(content), entry["size"])
         opened.findings.append(Finding("size", where, name, message, offset=at))
-    elif sha256(content).hexdigest() != entry["sha256"]:
+    elif not _is_recorded(opened.record, name, content):
         opened.findings.append(Finding("content", where, name, "its SHA-256 is not the recorded one"))
     return content
+
+
+def _is_recorded(record: dict[str, Any], name: str, content: bytes | None) -> bool:
+    return content is not None and sha256(content).hexdigest() == record["files"][name]["sha256"]
 
 
 def _manifest(opened: _Set, content: bytes | None) -> pa.Table | None:
