@@ -177,8 +177,7 @@ def _index_of(rows: pd.DataFrame, extension: str) -> bytes:
     for row, document in zip(rows.to_dict("records"), documents(rows), strict=True):
         text = layout.canonical_json({**document, **{name: int(row[name]) for name in _SIZES}})
         after = row["offset"] + layout.padded(row["nbytes"]) + layout.BLOCK
-        members = ((extension, row["offset"], row["nbytes"]), (layout.DOCUMENT_EXTENSION, after, len(text)))
-        lines.append(layout.member_line(row["key"], members))
+        lines.append(layout.member_line(row["key"], extension, (row["offset"], row["nbytes"]), (after, len(text))))
     return layout.index_bytes(lines)
 
 

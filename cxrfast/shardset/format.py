@@ -10,7 +10,7 @@ ustar: POSIX.1-1988, IEEE Std 1003.1, `pax` utility, section "ustar Interchange 
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -81,16 +81,20 @@ def readable_json(document: object) -> bytes:
 
 def index_line(sample: StoredSample, sample_offset: int) -> str:
     """Return a sample's line of the DALI index, `ext offset size name` a member, for a sample at `sample_offset`."""
-    members = (
-        (sample.extension, sample_offset + sample.payload_offset, sample.payload_nbytes),
-        (DOCUMENT_EXTENSION, sample_offset + sample.document_offset, sample.document_nbytes),
+    return member_line(
+        sample.key,
+        sample.extension,
+        (sample_offset + sample.payload_offset, sample.payload_nbytes),
+        (sample_offset + sample.document_offset, sample.document_nbytes),
     )
-    return member_line(sample.key, members)
 
 
-def member_line(key: str, members: Iterable[tuple[str, int, int]]) -> str:
-    """Return a line of the DALI index from a sample's members: extension, offset in the tar and length of each."""
-    return " ".join(f"{extension} {at} {size} {key}.{extension}" for extension, at, size in members)
+def member_line(key: str, extension: str, image: tuple[int, int], document: tuple[int, int]) -> str:
+    """Return a line of the DALI index; `image` and `document` are offset in the tar and length of their content."""
+    return (
+        f"{extension} {image[0]} {image[1]} {key}.{extension} "
+        f"{DOCUMENT_EXTENSION} {document[0]} {document[1]} {key}.{DOCUMENT_EXTENSION}"
+    )
 
 
 def index_bytes(lines: Sequence[str]) -> bytes:
