@@ -9,6 +9,7 @@ from cxrfast.cli import terms
 from cxrfast.cli.doctor import doctor
 from cxrfast.cli.pack import pack
 from cxrfast.cli.phantom import phantom
+from cxrfast.cli.show import show
 from cxrfast.cli.verify import verify
 
 _EPILOG = """\b
@@ -25,7 +26,7 @@ def shard() -> None:
     """Pack chest X-ray data sets, as they are downloaded, into shards that load fast."""
 
 
-for _command in (doctor, pack, phantom, verify):
+for _command in (doctor, pack, phantom, show, verify):
     shard.add_command(_command)
 
 
