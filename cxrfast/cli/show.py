@@ -30,10 +30,12 @@ def show(shardset: Path, out: Path, images: int, seed: int, views: tuple[str, ..
 
     The paths of the sheets are printed, a line each.
     """
-    from cxrfast.experiment.show import show as draw
-    from cxrfast.shardset.shardset import ShardSet
-
     if out.suffix.lower() != ".png":
         raise click.BadParameter(f"{out} is not the name of a PNG; end it with .png", param_hint="--out")
-    for path in draw(ShardSet.open(shardset), out, images=images, seed=seed, views=views or _VIEWS):
+    from cxrfast.shardset.shardset import ShardSet
+
+    shards = ShardSet.open(shardset)
+    from cxrfast.experiment.show import show as draw  # it loads torch
+
+    for path in draw(shards, out, images=images, seed=seed, views=views or _VIEWS):
         click.echo(path)

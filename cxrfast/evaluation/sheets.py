@@ -25,6 +25,8 @@ Gray = npt.NDArray[np.uint8]
 VALUES = ("positive", "uncertain", "negative", "blank")
 _TONES = (COLOURS[0], COLOURS[4], "#C4C4C4", "#F1F1F1")
 
+_ROOM = "#DDE3E8"  # a light gray that no radiograph has, so that an image's own black border is told from it
+
 _CELL, _GAP = 1.5, 0.12  # inches
 _MARGIN, _TITLE = 0.15, 0.42
 _POINTS = 6.5
@@ -45,6 +47,7 @@ def contact_sheet(images: Sequence[Captioned], path: Path, *, title: str, column
     """Draw images in a grid, each to the same width and height at most, captions below them. Returns `path`."""
     columns = max(1, min(columns, len(images)))
     captions = [_wrapped(image) for image in images]
+    bold = [len(_folded(image.title, _LETTERS - 4)) for image in images]
     grid = [range(start, min(start + columns, len(images))) for start in range(0, len(images), columns)]
     heights = [_CELL + _LINE * (max(len(captions[at]) for at in row) + 0.6) + _GAP for row in grid]
     width = max(2 * _MARGIN + columns * (_CELL + _GAP) - _GAP, _title_width(title))
@@ -55,7 +58,7 @@ def contact_sheet(images: Sequence[Captioned], path: Path, *, title: str, column
             left = _MARGIN + column * (_CELL + _GAP)
             sheet.image(images[at].image, left, top, _CELL)
             for number, line in enumerate(captions[at]):
-                weight = "bold" if number == 0 else "normal"
+                weight = "bold" if number < bold[at] else "normal"
                 sheet.text(line, left, top + _CELL + _LINE * (number + 1.1), size=_POINTS, weight=weight)
         top += height
     return sheet.save(path)
@@ -74,14 +77,15 @@ def view_sheet(
     starts = [_MARGIN]
     for count in (1, *groups):
         starts.append(starts[-1] + count * (_CELL + _GAP) - _GAP + space)
-    head, pitch = _TITLE + 0.3, _CELL + 2.2 * _LINE
+    head, pitch = _TITLE + 0.3, _CELL + 3.4 * _LINE
     sheet = _Sheet(max(starts[-1] - space + _MARGIN, _title_width(title)), head + pitch * len(rows) + _MARGIN, title)
     for name, left in zip(("stored", *names), starts, strict=False):
         sheet.text(name, left, head - 0.08, size=9, weight="bold")
     for number, (caption, stored, drawn) in enumerate(rows):
         top = head + number * pitch
         sheet.image(stored, starts[0], top, _CELL)
-        sheet.text(_shortened(caption), starts[0], top + _CELL + 1.1 * _LINE, size=_POINTS)
+        for line, text in enumerate(_folded(caption, _LETTERS)):
+            sheet.text(text, starts[0], top + _CELL + (line + 1.1) * _LINE, size=_POINTS)
         for left, draws in zip(starts[1:], drawn, strict=False):
             for place, draw in enumerate(draws):
                 sheet.image(draw, left + place * (_CELL + _GAP), top, _CELL)
@@ -94,6 +98,8 @@ def label_distribution(counts: pd.DataFrame, path: Path, *, title: str, rare: in
     `counts`: a row a class, the columns of VALUES. Uncertain stands beside positive, as the study counts it. `rare`:
     where to draw the line below which a class is rare, in images. Returns `path`.
     """
+    from matplotlib.ticker import MaxNLocator
+
     order = (counts["positive"] + counts["uncertain"]).sort_values(ascending=False, kind="stable").index
     counts = counts.loc[order, list(VALUES)]
     figure = new_figure(9.6, 1.15 + 0.235 * len(counts))
@@ -107,13 +113,14 @@ def label_distribution(counts: pd.DataFrame, path: Path, *, title: str, rare: in
     bars.set_ylim(len(counts) - 0.4, -0.6)
     bars.set_yticks(heights, counts.index.astype(str))
     bars.tick_params(axis="y", length=0)
+    bars.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     bars.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     bars.set_xlabel("Images", color=INK, fontsize=9.5)
     if rare is not None:
         bars.axvline(rare, color=INK, linewidth=1.1, linestyle=(0, (4, 3)))
         bars.annotate(
-            f"rare: fewer than {rare:,}", (rare, 0), xytext=(3, 4), xycoords=("data", "axes fraction"),
-            textcoords="offset points", fontsize=8, color=INK,
+            f"rare: fewer than {rare:,} positive or uncertain", (rare, 1), xytext=(-3, 4),
+            xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8, color=INK,
         )  # fmt: skip
     _table_of(numbers, counts)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold", color=INK)
@@ -146,9 +153,9 @@ class _Sheet:
         self.text(title, _MARGIN, 0.24, size=10, weight="bold")
 
     def image(self, image: Gray, left: float, top: float, side: float) -> None:
-        """Draw an image as large as a square box allows, in its own aspect, on black where it leaves room."""
+        """Draw an image as large as a square box allows, in its own aspect, on light gray where it leaves room."""
         box = (left / self._width, 1 - (top + side) / self._height, side / self._width, side / self._height)
-        axes = self._figure.add_axes(box, facecolor="black")
+        axes = self._figure.add_axes(box, facecolor=_ROOM)
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="equal", interpolation="antialiased")
         height, width = image.shape
         longer = max(height, width)
@@ -169,16 +176,19 @@ class _Sheet:
 
 
 def _wrapped(image: Captioned) -> list[str]:
-    lines = [_shortened(image.title)]
+    lines = _folded(image.title, _LETTERS - 4)  # bold letters are wider
     for line in image.lines:
         lines += textwrap.wrap(line, _LETTERS, max_lines=4, placeholder=" ...") or [""]
     return lines
 
 
-def _shortened(text: str) -> str:
-    """Return a text that fits a cell: what tells keys apart stands at both ends."""
-    most = _LETTERS - 3  # bold letters are wider
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}...{text[len(text) - most // 2 + 2 :]}"
+def _folded(text: str, letters: int) -> list[str]:
+    """Return a key on at most two lines, of which the second may lose letters in the middle."""
+    first, *rest = textwrap.wrap(text, letters) or [""]
+    second = text[len(first) :].lstrip()
+    if not rest or len(second) <= letters:
+        return [first, *rest]
+    return [first, f"{second[: letters // 2 - 2]}...{second[-(letters - letters // 2 - 1) :]}"]
 
 
 def _title_width(title: str) -> float:

@@ -18,7 +18,7 @@ from cxrfast.packing.verify import verify
 from cxrfast.shardset import format as layout
 from cxrfast.shardset.manifest import read_manifest, write_manifest
 
-FLIPS = 400
+FLIPS = 300
 
 
 def size_of(payload):
