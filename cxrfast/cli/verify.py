@@ -117,7 +117,12 @@ def _notes(notes: "list[Note]") -> list[str]:
     same = [note for note in notes if note.kind == "same-bytes"]
     if same:
         lines.append(f"Note: {len(same):,} groups of images have the same stored bytes, which is no fault:")
-        lines += [f"  {' = '.join(key for _, key in note.images)}" for note in same[:_SHOWN]]
+        lines += [f"  {_images(note)}" for note in same[:_SHOWN]]
     if len(same) > _SHOWN:
         lines.append(f"  ... and {len(same) - _SHOWN:,} more; --json lists all")
     return lines
+
+
+def _images(note: "Note") -> str:
+    several = len({folder for folder, _ in note.images}) > 1
+    return " = ".join(f"{folder}: {key}" if several else key for folder, key in note.images)

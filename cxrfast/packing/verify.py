@@ -18,6 +18,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -133,11 +134,12 @@ def _open(folder: Path, result: Verification) -> _Set | None:
 
 
 def _jobs(opened: _Set, decode: Decoder | None) -> Iterator[TarJob]:
-    place = None if opened.manifest is None else opened.manifest["shard"].to_numpy()
+    manifest = opened.manifest
+    places = np.zeros(0) if manifest is None else manifest["shard"].to_numpy()
+    order = np.argsort(places, kind="stable")
     for shard in opened.shards():
-        rows = None
-        if opened.manifest is not None and place is not None:
-            rows = opened.manifest.take((place == shard).nonzero()[0]).combine_chunks()
+        start, stop = np.searchsorted(places, (shard, shard + 1), sorter=order)
+        rows = None if manifest is None else manifest.take(order[start:stop]).combine_chunks()
         yield TarJob(opened.folder, opened.record, shard, rows, decode)
 
 
