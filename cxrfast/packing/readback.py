@@ -8,6 +8,7 @@ left in Python is some microseconds a sample.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -49,7 +50,7 @@ class Members:
     pixels: list[tuple[int, int] | str] = field(default_factory=list)
     """With a decoder: width and height, or why the image does not decode."""
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """Return the samples' keys; a byte that is no ASCII is written as an escape."""
         return [_text(key) for key, _ in self.names]
