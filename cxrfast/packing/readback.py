@@ -25,7 +25,6 @@ from cxrfast.shardset.format import BLOCK, DOCUMENT_EXTENSION, index_bytes, memb
 from cxrfast.shardset.manifest import RECORD_TYPES, STORED_TYPES
 
 PIECE = 2 * 1024**2
-_STRIDE = 5 * 1024  # CPython gives up the GIL in crc32 for more
 
 Decoder = Callable[[memoryview], tuple[int, int]]
 """Takes a payload; returns width and height of its pixels, or raises ImageRejected."""
@@ -156,7 +155,7 @@ class _Walk:
             return 0
         payload = view[at + BLOCK : at + BLOCK + nbytes]
         first, last = crc32(view[at : at + BLOCK]), crc32(view[at + BLOCK + nbytes : stop])
-        self.members.checksums.append((first, _checksum(payload), last))
+        self.members.checksums.append((first, crc32(payload), last))
         self.members.names.append((key, extension))
         self.members.places.append((self._base + at, stop - at, nbytes, self._base + document))
         self.members.documents.append(bytes(view[document : document + length]))
@@ -184,18 +183,6 @@ def _pieces(file: BinaryIO, walk: _Walk) -> Iterator[tuple[memoryview, memoryvie
         rest = held + count - walk.used
         memory[:rest] = memory[walk.used : held + count]
         held = rest
-
-
-def _checksum(payload: memoryview) -> int:
-    """Return the CRC-32 of a payload, in strides for which `zlib` keeps the GIL.
-
-    To give it up for 6 microseconds an image costs more than it saves: two threads that keep taking it from each other
-    are hardly faster than one.
-    """
-    value = 0
-    for start in range(0, len(payload), _STRIDE):
-        value = crc32(payload[start : start + _STRIDE], value)
-    return value
 
 
 def _member(view: memoryview, at: int) -> tuple[bytes, int]:
