@@ -10,6 +10,8 @@ from cxrfast.cli.doctor import doctor
 from cxrfast.cli.finish import finish
 from cxrfast.cli.pack import pack
 from cxrfast.cli.phantom import phantom
+from cxrfast.cli.show import show
+from cxrfast.cli.verify import verify
 
 _EPILOG = """\b
 Examples:
@@ -25,7 +27,7 @@ def shard() -> None:
     """Pack chest X-ray data sets, as they are downloaded, into shards that load fast."""
 
 
-for _command in (doctor, pack, finish, phantom):
+for _command in (doctor, pack, finish, verify, show, phantom):
     shard.add_command(_command)
 
 

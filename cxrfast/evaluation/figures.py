@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Okabe and Ito, Color Universal Design (2008), without yellow, which does not print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_INK, _FAINT, _GRID = "#222222", "#767676", "#E4E4E4"
+INK, FAINT, GRID = "#222222", "#767676", "#E4E4E4"
 _DPI = 200
 _LANE = 0.11  # inches between the intervals of one class
 
@@ -42,7 +42,7 @@ def interval_plot(evaluations: Sequence[Evaluation], path: Path) -> Path:
     rows = names[:1] if len(names) == 2 else names
     lines = len(evaluations)
     pitch = 0.17 + _LANE * lines
-    figure = _new_figure(5.8, 0.95 + pitch * (len(rows) + 0.35))
+    figure = new_figure(5.8, 0.95 + pitch * (len(rows) + 0.35))
     axes = figure.subplots()
     heights = np.arange(len(rows)) + np.array([0.35 if name == TOTAL else 0.0 for name in rows])
     for number, evaluation in enumerate(evaluations):
@@ -50,9 +50,9 @@ def interval_plot(evaluations: Sequence[Evaluation], path: Path) -> Path:
         _draw_intervals(axes, evaluation.table.iloc[: len(rows)], heights + offset, number)
     _label_classes(axes, evaluations[0].table.iloc[: len(rows)], heights)
     _limit_auroc(axes, evaluations)
-    axes.set_xlabel(f"AUROC, {100 * evaluations[0].confidence:g} % interval and its centre", color=_INK, fontsize=9.5)
+    axes.set_xlabel(f"AUROC, {100 * evaluations[0].confidence:g} % interval and its centre", color=INK, fontsize=9.5)
     _model_legend(figure, [evaluation.model for evaluation in evaluations])
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def loss_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], path: Path) -> Path:
@@ -65,15 +65,15 @@ def loss_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], path: Path) ->
     if not panels:
         raise EvaluationError("there are no epochs to draw losses of; metrics are empty")
     most = max(len(runs) for runs in panels.values())
-    figure = _new_figure(4.3 * len(panels) if len(panels) > 1 else 5.6, 2.9 + 0.19 * most)
+    figure = new_figure(4.3 * len(panels) if len(panels) > 1 else 5.6, 2.9 + 0.19 * most)
     for axes, (title, runs) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         summaries = [_draw_losses(axes, metrics, number) for number, metrics in enumerate(runs.values())]
         _head(axes, title, [f"{run}: {summary}" for run, summary in zip(runs, summaries, strict=True)], most)
-        axes.set_xlabel("Epoch (thick: validation, thin: training)", color=_INK, fontsize=9.5)
-        axes.set_ylabel("Loss", color=_INK, fontsize=9.5)
-        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.set_xlabel("Epoch (thick: validation, thin: training)", color=INK, fontsize=9.5)
+        axes.set_ylabel("Loss", color=INK, fontsize=9.5)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         _whole_epochs(axes, pd.concat([metrics["epoch"] for metrics in runs.values()]))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def label_bars(positives: pd.DataFrame, path: Path, *, images: Mapping[str, int] | None = None) -> Path:
@@ -83,7 +83,7 @@ def label_bars(positives: pd.DataFrame, path: Path, *, images: Mapping[str, int]
     Returns `path`.
     """
     splits = [str(column) for column in positives.columns]
-    figure = _new_figure(1.7 + 2.3 * len(splits), 0.75 + 0.235 * len(positives))
+    figure = new_figure(1.7 + 2.3 * len(splits), 0.75 + 0.235 * len(positives))
     heights = np.arange(len(positives))
     grid = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
     for axes, split in zip(grid, splits, strict=True):
@@ -92,16 +92,16 @@ def label_bars(positives: pd.DataFrame, path: Path, *, images: Mapping[str, int]
         most = max(1, int(counts.max(initial=0)))
         for height, count in zip(heights, counts, strict=True):
             text = f"{count:,}" + (f" ({100 * count / images[split]:.1f} %)" if images and images.get(split) else "")
-            axes.text(count + 0.02 * most, height, text, va="center", fontsize=7.5, color=_INK)
+            axes.text(count + 0.02 * most, height, text, va="center", fontsize=7.5, color=INK)
         axes.set_xlim(0, most * (1.62 if images else 1.3))
         whole = f", of {images[split]:,} images" if images and split in images else ""
-        axes.set_title(f"{split}{whole}", loc="left", fontsize=9.5, color=_INK)
+        axes.set_title(f"{split}{whole}", loc="left", fontsize=9.5, color=INK)
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    grid[0].set_yticks(heights, positives.index.astype(str), fontsize=9, color=_INK)
+    grid[0].set_yticks(heights, positives.index.astype(str), fontsize=9, color=INK)
     grid[0].set_ylim(len(positives) - 0.4, -0.6)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_intervals(axes: "Axes", table: pd.DataFrame, heights: Floats, number: int) -> None:
@@ -117,11 +117,11 @@ def _label_classes(axes: "Axes", table: pd.DataFrame, heights: Floats) -> None:
         name if name == TOTAL else f"{name} ({positives:,})"
         for name, positives in zip(table["class"], table["positives"], strict=True)
     ]
-    axes.set_yticks(heights, labels, fontsize=9, color=_INK)
+    axes.set_yticks(heights, labels, fontsize=9, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(heights[-1] + 0.6, -0.6)
     for height in heights[:-1]:
-        axes.axhline(height + 0.5, color=_GRID, linewidth=0.6, zorder=0)
+        axes.axhline(height + 0.5, color=GRID, linewidth=0.6, zorder=0)
     if table["class"].iloc[-1] == TOTAL:
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.axhspan(heights[-1] - 0.5, heights[-1] + 0.6, color="#F3F3F3", zorder=-1)
@@ -132,12 +132,12 @@ def _limit_auroc(axes: "Axes", evaluations: Sequence[Evaluation]) -> None:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = max(0.04 * (high - low), 0.004)
     axes.set_xlim(max(low - margin, -0.02), min(high + margin, 1 + margin))
-    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     if low - margin <= 0.5:
-        axes.axvline(0.5, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.axvline(0.5, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
             "chance", (0.5, 1), xytext=(0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", fontsize=8, color=_FAINT,
+            ha="center", fontsize=8, color=FAINT,
         )  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def _head(axes: "Axes", title: str, lines: list[str], most: int) -> None:
     """Write a panel's title and, in its colour, a line for each run, above the axes where no curve can cross it."""
     axes.annotate(
         title, (0, 1), xytext=(0, 8 + 13.5 * most), xycoords="axes fraction", textcoords="offset points",
-        fontsize=10.5, fontweight="bold", color=_INK,
+        fontsize=10.5, fontweight="bold", color=INK,
     )  # fmt: skip
     for number, line in enumerate(lines):
         axes.annotate(
@@ -191,18 +191,20 @@ def _head(axes: "Axes", title: str, lines: list[str], most: int) -> None:
         )  # fmt: skip
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches, which lays out its axes by itself."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout="constrained")
 
 
-def _save(figure: "Figure", path: Path) -> Path:
+def save_figure(figure: "Figure", path: Path) -> Path:
+    """Give all axes the house's look and write the figure as a PNG, whole or not at all; returns `path`."""
     for axes in figure.axes:
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-        axes.spines["bottom"].set_color(_FAINT)
-        axes.tick_params(axis="both", colors=_FAINT, labelcolor=_INK, labelsize=9)
+        axes.spines["bottom"].set_color(FAINT)
+        axes.tick_params(axis="both", colors=FAINT, labelcolor=INK, labelsize=9)
         axes.set_axisbelow(True)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})

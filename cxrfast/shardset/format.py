@@ -81,11 +81,20 @@ def readable_json(document: object) -> bytes:
 
 def index_line(sample: StoredSample, sample_offset: int) -> str:
     """Return a sample's line of the DALI index, `ext offset size name` a member, for a sample at `sample_offset`."""
-    members = (
-        (sample.extension, sample.payload_offset, sample.payload_nbytes),
-        (DOCUMENT_EXTENSION, sample.document_offset, sample.document_nbytes),
+    return member_line(
+        sample.key,
+        sample.extension,
+        (sample_offset + sample.payload_offset, sample.payload_nbytes),
+        (sample_offset + sample.document_offset, sample.document_nbytes),
     )
-    return " ".join(f"{ext} {sample_offset + at} {size} {sample.key}.{ext}" for ext, at, size in members)
+
+
+def member_line(key: str, extension: str, image: tuple[int, int], document: tuple[int, int]) -> str:
+    """Return a line of the DALI index; `image` and `document` are offset in the tar and length of their content."""
+    return (
+        f"{extension} {image[0]} {image[1]} {key}.{extension} "
+        f"{DOCUMENT_EXTENSION} {document[0]} {document[1]} {key}.{DOCUMENT_EXTENSION}"
+    )
 
 
 def index_bytes(lines: Sequence[str]) -> bytes:
@@ -101,6 +110,11 @@ def tar_name(name: str, shard: int) -> str:
 def index_name(name: str, shard: int) -> str:
     """Return the file name of a shard's DALI index: `NAME-00000.idx`."""
     return f"{name}-{shard:05d}.idx"
+
+
+def padded(nbytes: int) -> int:
+    """Return how many bytes a member's content takes in a tar, which fills its last block with zeros."""
+    return -(-nbytes // BLOCK) * BLOCK
 
 
 def _member(name: str, content: bytes) -> bytes:

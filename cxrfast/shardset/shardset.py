@@ -181,7 +181,7 @@ def _is_known(sample: dict[str, Any], *, known: frozenset[str]) -> bool:
 def _read_commit(folder: Path) -> dict[str, Any]:
     path = folder / layout.COMMIT_FILE
     if not path.is_file():
-        raise ShardSetError(_why_not(folder))
+        raise ShardSetError(why_no_set(folder))
     try:
         commit = json.loads(path.read_bytes())
     except ValueError as error:
@@ -195,7 +195,8 @@ def _read_commit(folder: Path) -> dict[str, Any]:
     return dict(commit)
 
 
-def _why_not(folder: Path) -> str:
+def why_no_set(folder: Path) -> str:
+    """Say why a folder without shardset.json is no shard set, and what to do."""
     if not folder.exists():
         return f"there is no folder {folder}; pack one with `cxrfast-shard pack DATASET SRC --out {folder}`"
     if (folder / layout.PLAN_FILE).exists():
