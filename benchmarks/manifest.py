@@ -1,17 +1,13 @@
 """A manifest of a million images: how long it takes to write, open and query it, and how much memory at the most.
 
-    python benchmarks/manifest.py [--rows 1000000] [--rounds 5] [--out benchmarks/results/NAME.json]
+    python benchmarks/manifest.py [--rows 1000000] [--rounds 5] [--record]
 
 Each round is two fresh processes: one makes a table with CheXpert's columns (not timed) and writes it as packing does;
 the other opens it with `ShardSet.open` and runs three selections. Seconds are wall time without the interpreter's start
 and imports; memory is the process's highest resident size in that time (VmHWM), imports and the table included.
 """
 
-import argparse
 import json
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from hashlib import sha256
@@ -21,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from environment import environment, forget_peak, peak_megabytes
+from measure import arguments, finish, forget_peak, in_new_process, peak_megabytes, spread
 
 LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
@@ -34,7 +30,6 @@ SELECTIONS = (
     "view_position in ('AP', 'PA') and `label.Pleural Effusion` != 0",
 )
 NAME = "chexpert"
-STEPS = ("write", "open", "select")
 
 
 def table_of(rows: int) -> pd.DataFrame:
@@ -111,34 +106,23 @@ def read(folder: Path, rows: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Run the rounds and print medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        step, folder = options.child
-        print(json.dumps((write if step == "write" else read)(Path(folder), options.rows)))
-        return
-    rounds = [_round(options.rows) for _ in range(options.rounds)]
-    medians = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    medians["total_seconds"] = statistics.median(sum(each[f"{step}_seconds"] for step in STEPS) for each in rounds)
-    result = {"rows": options.rows, "medians": medians, "rounds": rounds, "environment": environment()}
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def _round(rows: int) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def one_round(rows: int) -> dict[str, float]:
+    """Write, open and query once, each side in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        for step in ("write", "read"):
-            command = [sys.executable, __file__, "--rows", str(rows), "--child", step, folder]
-            figures |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return figures
+        written, *_ = in_new_process(write, Path(folder), rows)
+        opened, *_ = in_new_process(read, Path(folder), rows)
+    together = written["write_seconds"] + opened["open_seconds"] + opened["select_seconds"]
+    return {**written, **opened, "together_seconds": together}
+
+
+def main() -> None:
+    """Run the rounds, and print or record the figures."""
+    parser = arguments(__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    options = parser.parse_args()
+    rounds = [one_round(options.rows) for _ in range(options.rounds)]
+    figures = {name: spread([each[name] for each in rounds]) for name in rounds[0]}
+    finish("manifest", {"rows": options.rows, **figures}, record=options.record)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ the median of the rounds' own ratios. A figure without its machine, versions and
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import re
@@ -88,10 +90,25 @@ def _answer(pipe: Any, function: Callable[..., Any], args: tuple[object, ...]) -
 
 def peak_megabytes() -> float:
     """Return the most memory that this process has had resident, in MB (10^6 bytes)."""
-    status = Path("/proc/self/status").read_text()  # not getrusage, which a process inherits from the one that made it
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return _status("VmHWM")  # not getrusage, which begins with the size of the process that made this one
+
+
+def resident_megabytes() -> float:
+    """Return the memory that this process has resident now, in MB (10^6 bytes)."""
+    return _status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Let `peak_megabytes` begin anew from the resident size of now, after giving back what was freed."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status(field: str) -> float:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
-        raise SystemExit("peak memory is read from /proc, which is not here")
+        raise SystemExit("memory is read from /proc, which is not here")
     return int(found[1]) * 1024 / 1e6
 
 

@@ -1,6 +1,6 @@
 """Packing with one worker and with two: images a second, on one shard and on many.
 
-    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 8] [--rounds 7] [--out FILE.json]
+    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 8] [--rounds 7] [--record]
 
 DATA/kermany_orig holds originals in Kermany's layout; symbolic links under other names make `copies` of each, so that a
 run takes some seconds. Rounds are interleaved (one worker and two, on one shard and on many, in turn), after a round
@@ -9,8 +9,6 @@ that does not count. Seconds are those of `pack()` from the record table to the 
 worker by those of a run with two, the parent's and the workers' together.
 """
 
-import argparse
-import json
 import resource
 import statistics
 import tempfile
@@ -18,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from environment import environment
+from measure import arguments, finish, ratio, spread
 
 if TYPE_CHECKING:
     from cxrfast.sources.base import Release
@@ -59,48 +57,31 @@ def _processor_seconds() -> float:
 
 
 def main() -> None:
-    """Run the rounds and print medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the rounds, and print or record medians and ratios."""
+    parser = arguments(__doc__, rounds=7)
     parser.add_argument("data", type=Path)
     parser.add_argument("--copies", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    took: dict[str, dict[int, list[tuple[float, float]]]] = {name: {count: [] for count in WORKERS} for name in SHARDS}
     with tempfile.TemporaryDirectory() as folder:
         release = copied(options.data, Path(folder), options.copies)
-        took: dict[str, dict[int, list[tuple[float, float]]]] = {
-            name: {count: [] for count in WORKERS} for name in SHARDS
-        }
         for number in range(options.rounds + 1):
             for name, per_shard in SHARDS.items():
                 for count in WORKERS if number % 2 else WORKERS[::-1]:
                     once = measured(release, Path(folder), count, per_shard)
                     if number:
                         took[name][count].append(once)
-        result = {"images": len(release.table), "cases": _cases(took, len(release.table)), "environment": environment()}
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    images = len(release.table)
+    figures = {name: case(by_count, images) for name, by_count in took.items()}
+    finish("packing_workers", {"images": images, **figures}, record=options.record)
 
 
-def _cases(took: dict[str, dict[int, list[tuple[float, float]]]], images: int) -> dict[str, object]:
-    cases = {}
-    for name, by_count in took.items():
-        seconds = {count: [wall for wall, _ in runs] for count, runs in by_count.items()}
-        used = {count: statistics.median(cpu for _, cpu in runs) for count, runs in by_count.items()}
-        ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
-        cases[name] = {
-            "images_per_second": {count: round(images / statistics.median(seconds[count]), 1) for count in WORKERS},
-            "ratio": {
-                "median": round(statistics.median(ratios), 3),
-                "lowest": round(min(ratios), 3),
-                "highest": round(max(ratios), 3),
-                "ceiling": round(2 * used[1] / used[2], 3),
-            },
-            "seconds": {count: [round(wall, 3) for wall in seconds[count]] for count in WORKERS},
-            "processor_seconds": {count: round(used[count], 3) for count in WORKERS},
-        }
-    return cases
+def case(took: dict[int, list[tuple[float, float]]], images: int) -> dict[str, object]:
+    """Return the figures of one kind of shards from (wall, processor) seconds by number of workers."""
+    walls = {count: [wall for wall, _ in runs] for count, runs in took.items()}
+    used = {count: statistics.median(cpu for _, cpu in runs) for count, runs in took.items()}
+    rates = {f"images/s, {count} workers": spread([images / wall for wall in walls[count]]) for count in WORKERS}
+    return {**rates, "two by one": ratio(walls[1], walls[2]), "ceiling": round(2 * used[1] / used[2], 3)}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from measure import arguments, finish, interleaved, ratio, spread
 
 from cxrfast.labels import CHEXPERT
 from cxrfast.packing import write
-from cxrfast.packing.commit import commit
+from cxrfast.packing.commit import commit, gather
 from cxrfast.packing.encode import Packed
 from cxrfast.packing.plan import Plan, documents, make_plan
 from cxrfast.packing.recipe import Recipe
@@ -73,7 +73,7 @@ def write_set(out: Path, gigabytes: float, nbytes: int) -> None:
                 writer.add(row, Packed(sample, **sizes, bytes_in=0))
             parts.append(writer.close())
     write.write_whole(out / PLAN_FILE, readable_json(plan.document()))
-    commit(out, plan, parts)
+    commit(out, plan, gather(parts))
     shutil.rmtree(out / write.STAGING)
 
 
