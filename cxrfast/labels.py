@@ -76,6 +76,15 @@ class Task:
     other: tuple[str, ...] = ()
 
 
+def class_of(spelling: str) -> str:
+    """Return the common name of a class that a set spells `spelling`."""
+    return _CLASS_OF.get(spelling, spelling)
+
+
+def _classes(dataset: str) -> tuple[str, ...]:
+    return tuple(class_of(spelling) for spelling in VOCABULARIES[dataset])
+
+
 _RARE = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pneumonia", "Pneumothorax", "Fracture", "No Finding")
 
 TASKS: dict[str, Task] = {
@@ -85,14 +94,12 @@ TASKS: dict[str, Task] = {
         Task(
             "chexpert-rare", (*_RARE, "Other"), among=_RARE, other=tuple(name for name in CHEXPERT if name not in _RARE)
         ),
+        Task("chestxray14", _classes("chestxray14")),
+        Task("vinbigdata", _classes("vinbigdata")),
         Task("pneumonia", ("Pneumonia",)),
+        Task("tuberculosis", ("Tuberculosis",)),
     )
 }
-
-
-def class_of(spelling: str) -> str:
-    """Return the common name of a class that a set spells `spelling`."""
-    return _CLASS_OF.get(spelling, spelling)
 
 
 def find_task(task: str | Task) -> Task:

@@ -160,3 +160,15 @@ def test_an_image_without_any_label_is_masked(blank: str) -> None:
     assert values[1].tolist() == [0, 0, 0]
     _, values = targets(chexpert(Edema=[np.nan]), task, blank=blank)
     np.testing.assert_array_equal(values[0], np.full(3, BECOMES[blank], dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", ["chestxray14", "vinbigdata"])
+def test_a_sets_own_task_asks_for_all_its_classes(name):
+    """Each class once, under its common name; a complete row of the set knows all of them."""
+    first, *others = spellings = labels.VOCABULARIES[name]
+    row = {labels.PREFIX + first: [1.0], **{labels.PREFIX + other: [0.0] for other in others}}
+    table = pd.DataFrame({"dataset": [name], **row})
+    keep, targets = labels.make_targets(table, labels.TASKS[name], annotated={name: spellings})
+    assert keep.all()
+    assert targets.tolist() == [[1.0] + [0.0] * len(others)]
+    assert len(set(labels.TASKS[name].targets)) == len(spellings)
