@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cxrfast.packing.slices import Slice
 
 _FOLDER = click.Path(path_type=Path)
-_CONFIGS = {"kermany": "kermany.yaml"}
+_CONFIGS = {"chexpert": "me1.yaml", "kermany": "kermany.yaml"}
 
 
 class Rejects(click.ParamType[float]):
@@ -223,8 +223,10 @@ def _report(summary: "Summary", dataset: str, out: Path, part: "Slice") -> str:
 
 
 def next_step(dataset: str, out: Path) -> list[str]:
-    """Return the line that says how to train on a packed folder, where an experiment would find it."""
+    """Return the line that says what to do next: train, where an experiment would find the folder, else verify."""
+    config = _CONFIGS.get(dataset)
+    if config is None:
+        return [f"Next: cxrfast-shard verify {shlex.quote(str(out))}"]
     if out.name != dataset:  # an experiment finds a shard set by its data set's name
         return []
-    config = _CONFIGS.get(dataset, "me1.yaml")
     return [f"Next: cxrfast-train --config {config} --shards {shlex.quote(str(out.parent))}"]
