@@ -1,6 +1,6 @@
 """Packing with one worker and with two: images a second, on one shard and on many.
 
-    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 8] [--rounds 7] [--record]
+    python benchmarks/packing_workers.py DATA/kermany_orig [--copies 16] [--rounds 5] [--record]
 
 DATA/kermany_orig holds originals in Kermany's layout; symbolic links under other names make `copies` of each, so that a
 run takes some seconds. Rounds are interleaved (one worker and two, on one shard and on many, in turn), after a round
@@ -58,9 +58,9 @@ def _processor_seconds() -> float:
 
 def main() -> None:
     """Run the rounds, and print or record medians and ratios."""
-    parser = arguments(__doc__, rounds=7)
+    parser = arguments(__doc__, rounds=5)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--copies", type=int, default=8)
+    parser.add_argument("--copies", type=int, default=16)
     options = parser.parse_args()
     took: dict[str, dict[int, list[tuple[float, float]]]] = {name: {count: [] for count in WORKERS} for name in SHARDS}
     with tempfile.TemporaryDirectory() as folder:
