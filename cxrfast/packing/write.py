@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Container
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -111,7 +111,7 @@ class ShardWriter:
             _publish(self._path, tar)
         else:
             self._path.unlink()
-        write_whole(_part_path(self._out, self._part.shard), canonical_json(asdict(self._part)))
+        write_whole(_part_path(self._out, self._part.shard), canonical_json(vars(self._part)))
         return self._part
 
     def _append(self, content: bytes) -> None:
