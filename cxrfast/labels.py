@@ -53,8 +53,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "Fibrosis": ("Pulmonary fibrosis",),
     "Tuberculosis": ("tb",),
 }
-# Sets labelled from reports, where blank tells that a class is not mentioned. In the others an image without any label
-# is one whose labels are kept back (test images of competitions), which no policy may turn into a healthy one.
+# Sets labelled from reports, where blank tells that a class is not mentioned. In the others it is a label that nobody
+# gave, such as one of a competition's test images, which no policy may turn into a negative.
 _FROM_REPORTS = ("chexpert",)
 _CLASS_OF = {spelling: name for name, spellings in SYNONYMS.items() for spelling in spellings}
 
@@ -126,7 +126,8 @@ def make_targets(
     that it annotates. `uncertain`, `blank`: what -1 and blank become (`ones`, `zeros`, or `ignore` for masked), one
     word for all classes or a mapping from class to word, others then taking the study's `ones` and `zeros`. `votes`:
     how many of an image's readers make a positive (2 is the majority), where the set counts them in `votes.*` columns;
-    of fewer it is 0. An image without any label, in a set whose blank says nothing, is masked whatever the policy.
+    of fewer it is 0. In a set that is not labelled from reports a blank is a label that nobody gave (hidden test
+    labels), never a finding that a report leaves out: it is masked whatever the policy.
 
     Returns which rows the task keeps, bool (n,), and the targets of every row, float32 (n, C), NaN where masked.
     Raises LabelError where no row's set annotates a target, a policy is unknown, or votes are not 1 to 3.
@@ -141,9 +142,6 @@ def make_targets(
         name: _class_values(table, name, annotated, _word(uncertain, name, "ones"), _word(blank, name, "zeros"), votes)
         for name in needed
     }
-    unlabelled = _unlabelled(table, annotated)
-    for column in values.values():
-        column[unlabelled] = np.nan
     if task.other:
         values["Other"] = _any_positive([values[name] for name in task.other])
     keep = np.ones(len(table), dtype=np.bool_)
@@ -169,20 +167,11 @@ def _class_values(
         known = True
         rows = np.flatnonzero(datasets == dataset)
         raw = np.stack([_raw_labels(table, spelling, votes)[rows] for spelling in mine])
-        result[rows] = _apply_policy(np.fmax.reduce(raw, axis=0), uncertain, blank)
+        told = blank if dataset in _FROM_REPORTS else "ignore"
+        result[rows] = _apply_policy(np.fmax.reduce(raw, axis=0), uncertain, told)
     if not known:
         raise LabelError(f"no data set here annotates {name!r}; annotated: {_listing(annotated)}")
     return result
-
-
-def _unlabelled(table: pd.DataFrame, annotated: Mapping[str, tuple[str, ...]]) -> npt.NDArray[np.bool_]:
-    """Tell which rows have no label at all, in sets where that means that nobody told: bool (n,)."""
-    mask = np.zeros(len(table), dtype=np.bool_)
-    for dataset, spellings in annotated.items():
-        if dataset not in _FROM_REPORTS:
-            rows = np.flatnonzero(table["dataset"].to_numpy() == dataset)
-            mask[rows] = table[[PREFIX + spelling for spelling in spellings]].iloc[rows].isna().all(axis=1)
-    return mask
 
 
 def _raw_labels(table: pd.DataFrame, spelling: str, votes: int) -> npt.NDArray[np.float32]:

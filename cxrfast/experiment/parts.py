@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxrfast.errors import ConfigError
+from cxrfast.experiment.caveats import caveats
 from cxrfast.experiment.config import DataSettings, Experiment, PretextSettings
 from cxrfast.shardset.shardset import ShardSet
 
 Mask = npt.NDArray[np.bool_]
-
-_OF_PIXELS = ("long_side", "codec", "quality", "stretch")  # of a recipe: what stored bytes depend on beside the image
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,16 @@ def open_parts(experiment: Experiment, shards: Path) -> Parts:
     held_out = _kept(labelled, "data.test", data.test)
     pool = _kept(labelled, "data.train", data.train)
     copies = _has_pixels_of(pool, held_out)
-    checks = (_check_apart(pool, held_out, int(copies.sum())), *_check_recipes(labelled))
+    apart = _check_apart(pool, held_out, int(copies.sum()))
     pool = _task(pool.rows(~copies), data)
     train, valid = pool.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
     test = _task(held_out, data)
     if experiment.pretext is None:
-        return Parts(train, valid, test, None, None, checks)
+        return Parts(train, valid, test, None, None, (apart, *caveats((labelled,), (train, valid))))
     unlabelled = _open(shards, "pretext.datasets", experiment.pretext.datasets or data.datasets)
     first, second, check = _part_pretext(unlabelled, experiment.pretext, data, train, valid, held_out)
-    return Parts(
-        train, valid, test, first, second, tuple(dict.fromkeys((*checks, check, *_check_recipes(unlabelled, labelled))))
-    )
+    said = caveats((labelled, unlabelled), (train, valid, first, second))
+    return Parts(train, valid, test, first, second, (apart, check, *said))
 
 
 def split_table(parts: Parts) -> pd.DataFrame:
@@ -133,23 +131,6 @@ def _check_apart(pool: ShardSet, test: ShardSet, copies: int) -> str:
         "(compared by data set and patient, as the release names patients); "
         f"{copies:,} training images with the stored bytes of a test image were left out."
     )
-
-
-def _check_recipes(*pools: ShardSet) -> tuple[str, ...]:
-    """Say so where copies of a test image cannot be known by their stored bytes, since sets were packed unlike."""
-    packed = {
-        name: {setting: recipe.get(setting) for setting in _OF_PIXELS}
-        for part in pools
-        for name, recipe in zip(part.names, part.recipes, strict=True)
-    }
-    unlike = {setting for setting in _OF_PIXELS if len({str(recipe[setting]) for recipe in packed.values()}) > 1}
-    if not unlike:
-        return ()
-    told = ", ".join(
-        f"{name} with {' '.join(f'{setting} {recipe[setting]}' for setting in sorted(unlike))}"
-        for name, recipe in packed.items()
-    )
-    return (f"Copies of a test image in another set could not all be told, since the sets were packed unlike: {told}.",)
 
 
 def _part_pretext(

@@ -172,3 +172,16 @@ def test_a_sets_own_task_asks_for_all_its_classes(name):
     assert keep.all()
     assert targets.tolist() == [[1.0] + [0.0] * len(others)]
     assert len(set(labels.TASKS[name].targets)) == len(spellings)
+
+
+def test_one_label_that_is_given_makes_no_other_known():
+    """Outside CheXpert a blank stays masked beside a label of the same row; in CheXpert the policy decides."""
+    for name, known in (("vinbigdata", 1), ("chexpert", len(labels.CHEXPERT))):
+        spellings = labels.VOCABULARIES[name]
+        row = {labels.PREFIX + spelling: [1.0 if spelling == "Cardiomegaly" else np.nan] for spelling in spellings}
+        task = labels.TASKS["vinbigdata" if name == "vinbigdata" else "chexpert14"]
+        _, targets = labels.make_targets(
+            pd.DataFrame({"dataset": [name], **row}), task, annotated={name: spellings}, blank="zeros"
+        )
+        assert (~np.isnan(targets)).sum() == known
+        assert np.nansum(targets) == 1

@@ -10,6 +10,7 @@ from small_dicom import dicom_bytes, write
 from small_runs import experiment, pack_into
 
 from cxrfast.errors import ConfigError, RunMismatch
+from cxrfast.experiment.caveats import caveats
 from cxrfast.experiment.folder import record_split
 from cxrfast.experiment.parts import Parts, open_parts, split_table
 from cxrfast.experiment.run import queue_warning
@@ -212,3 +213,18 @@ def test_as_many_votes_as_the_experiment_says(
     unlabelled = parts.test.rows(parts.test.table["dataset"] == "vinbigdata")
     assert len(unlabelled) == 1
     assert np.isnan(unlabelled.labels).all()
+
+
+def test_own_bytes_and_unknown_splits_are_told_of(two_sets: Path, tmp_path: Path) -> None:
+    """Stored source files hide copies in another format, and a lost list of splits hides test images: both are said."""
+    shutil.copytree(two_sets, tmp_path / "shards")
+    commit = tmp_path / "shards" / "kermany" / "shardset.json"
+    commit.write_text(commit.read_text().replace('"long_side": 96', '"long_side": 0'))
+    chosen = experiment("pretext.datasets=[chexpert, kermany]")
+    parts = open_parts(chosen, tmp_path / "shards")
+    assert any("files' own bytes are stored (long_side 0): kermany" in check for check in parts.checks)
+    assert not any("release split" in check for check in parts.checks)
+    unsplit = parts.pretext_train.table.assign(release_split=None)
+    said = caveats((), (ShardSet(unsplit, (), (), {}, (), parts.pretext_train.labels),))
+    assert len(said) == 1
+    assert f"{(unsplit['dataset'] == 'chexpert').sum():,} of chexpert" in said[0]
