@@ -5,9 +5,10 @@ is the set's own matter. The price is a second pass over columns of numbers, som
 """
 
 import csv
-import warnings
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,15 @@ _LONGEST_ROW = 65_536  # bytes
 def read_csv(path: Path, *, needed: Sequence[str] = ()) -> pd.DataFrame:
     """Return a csv's rows as texts, stripped, blank ones missing; a column whose header is empty is left out.
 
-    Raises SourceError where the file is no table, a row has more cells than the header, or a needed column is absent.
+    Raises SourceError where the file is no table, a row has more or fewer cells than the header, a cell holds a line
+    end, two columns have one name, or a needed column is absent. A last row that is short is `cut_off`'s to tell.
     """
+    _check_shape(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # it tells of rows that would be cut
-            rows = pd.read_csv(
-                path, dtype="str", encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, index_col=False
-            )
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' other parser errors are ValueErrors
+        rows = pd.read_csv(
+            path, dtype="str", encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, index_col=False
+        )
+    except ValueError as error:  # pandas' parser errors are ValueErrors
         raise SourceError(f"{path} cannot be read as a table: {error}") from error
     rows.columns = rows.columns.str.strip()
     rows = rows.loc[:, ~rows.columns.str.match(r"^(Unnamed: \d+)?$")]
@@ -39,6 +40,44 @@ def read_csv(path: Path, *, needed: Sequence[str] = ()) -> pd.DataFrame:
         )
     texts = {name: rows[name].str.strip() for name in rows.columns}
     return pd.DataFrame({name: text.mask(text == "") for name, text in texts.items()})
+
+
+def _check_shape(path: Path) -> None:
+    """Raise SourceError where pandas would fill up, cut or join rows in silence, and so move labels."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            raise SourceError(f"{path} holds NUL bytes, from byte {content.index(0)}: a torn download? Fetch it again")
+        reader = csv.reader(StringIO(text, newline=""), skipinitialspace=True)
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(path, header)
+        _check_rows(path, reader, header)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    twice = [name for number, name in enumerate(header) if name and name in header[:number]]
+    if twice:
+        raise SourceError(f"{path} has the column {twice[0]!r} twice; remove or rename one of them")
+
+
+def _check_rows(path: Path, reader: Any, header: list[str]) -> None:  # noqa: ANN401 - csv's reader has no public type
+    """See that each row is one line of the header's width; a header may end with a comma that rows do not have."""
+    widths = {0, len(header), len(header) - (header[-1:] == [""])}
+    before, odd = reader.line_num, None
+    for cells in reader:
+        line = before + 1
+        if odd is not None:
+            raise odd
+        if reader.line_num != line:
+            raise SourceError(f"{path}, line {line}: a cell goes on over a line end; is a quote missing or too many?")
+        if len(cells) not in widths:
+            odd = SourceError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}")
+            if len(cells) > len(header):
+                raise odd
+        before = reader.line_num
 
 
 def cut_off(path: Path) -> list[str]:
@@ -59,7 +98,10 @@ def cut_off(path: Path) -> list[str]:
 
 
 def _cells(line: bytes) -> list[str]:
-    return next(csv.reader([line.decode("utf-8", "replace").strip()]), [])
+    try:
+        return next(csv.reader([line.decode("utf-8", "replace").strip()]), [])
+    except csv.Error:  # line ends of another kind
+        return []
 
 
 def numbers(rows: pd.DataFrame, name: str, path: Path, *, among: Sequence[float] | None = None) -> "pd.Series[float]":
@@ -69,6 +111,7 @@ def numbers(rows: pd.DataFrame, name: str, path: Path, *, among: Sequence[float]
     """
     values = pd.to_numeric(rows[name], errors="coerce").astype(np.float32)
     wrong = values.isna() & rows[name].notna()
+    wrong |= np.isinf(values)
     if among is not None:
         wrong |= values.notna() & ~values.isin(among)
     wanted = "a number" if among is None else f"{', '.join(f'{number:g}' for number in among)} or blank"

@@ -109,3 +109,31 @@ def test_a_list_that_is_no_text_is_refused(tmp_path):
     """UTF-16, or an image by mistake."""
     with pytest.raises(SourceError, match=r"l\.txt cannot be read as a list"):
         read_lines(write(tmp_path / "l.txt", "a.png", encoding="utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b,c\n1,2,3\n1,2\n4,5,6\n", "line 3: 2 cells, but the header has 3"),
+        ("a,b,\n1\n1,2\n", "line 2: 1 cells"),
+        ("a,b\n1,2,3\n4,5\n", "line 2: 3 cells"),
+        ('a,b\n"1,2\n3",4\n5,6\n', "line 2: a cell goes on over a line end"),
+        ("a,b\n1,\0\0\n", "NUL bytes, from byte 6"),
+        ("a,b,a\n1,2,3\n", "column 'a' twice"),
+        ("a,b\n1,inf\n", "b is 'inf', not a number"),
+    ],
+)
+def test_rows_that_would_move_labels_in_silence_are_refused(tmp_path, text, words):
+    """Short and long rows, rows joined by a quote, holes, doubled columns: each by file, line and what is wrong."""
+    path = write(tmp_path / "t.csv", text)
+    with pytest.raises(SourceError, match=rf"t\.csv.*{words}"):
+        numbers(read_csv(path), "b", path)
+
+
+def test_line_ends_of_every_kind_and_a_short_last_row_are_read(tmp_path):
+    """CR alone too; a last row that is cut off is told of by `cut_off`, and read with blanks."""
+    for end in ("\n", "\r\n", "\r"):
+        path = write(tmp_path / "t.csv", end.join(["a,b", "1,2", "", "3,4", ""]))
+        assert read_csv(path)["b"].tolist() == ["2", "4"]
+        assert cut_off(path) == []
+    assert read_csv(write(tmp_path / "t.csv", "a,b\n1,2\n3"))["b"].isna().tolist() == [False, True]
