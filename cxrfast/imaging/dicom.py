@@ -53,7 +53,7 @@ def read_dicom(data: bytes, max_pixels: int) -> GrayImage:
             pixels = _pixels(dataset)
             is_gray = int(dataset.get("SamplesPerPixel") or 1) == 1
             return render(pixels, dataset) if is_gray else np.asarray(pixels, dtype=np.uint8)
-        except (*_PYDICOM_RAISES, BytesLengthException, InvalidDicomError) as error:
+        except (cv2.error, *_PYDICOM_RAISES, BytesLengthException, InvalidDicomError) as error:
             raise ImageRejected("truncated", f"pydicom cannot read it whole: {error}") from error
 
 
@@ -87,7 +87,7 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
     """See that all pixels are there and that a compressed frame is no larger than it may be, before decoding."""
     from pydicom.encaps import generate_frames
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
@@ -97,8 +97,13 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
         expected = _native_size(dataset)
         if len(dataset.PixelData) < expected:
             raise ImageRejected("truncated", f"{len(dataset.PixelData)} bytes of pixels where {expected} should be")
+        if len(dataset.PixelData) >= 2 * expected:
+            detail = f"{len(dataset.PixelData)} bytes of pixels where one frame has {expected}"
+            raise ImageRejected("unsupported", f"a DICOM of {detail}")
         return
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if syntax == RLELossless:
+        _check_rle(frame, int(dataset.Rows) * int(dataset.Columns))
     _check_codestream(frame, int(dataset.get("SamplesPerPixel") or 1), max_pixels)
     try:
         decoder = get_decoder(syntax)
@@ -116,6 +121,19 @@ def _native_size(dataset: "Dataset") -> int:
     samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
     expected = samples * int(dataset.BitsAllocated) // 8
     return expected * 2 // 3 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else expected
+
+
+def _check_rle(frame: bytes, plane: int) -> None:
+    """Walk the headers of each segment's runs (PS3.5 annex G), and stop where it gives more than a plane of bytes."""
+    count, *starts = struct.unpack_from("<16I", frame)
+    for at, end in zip(starts[:count], [*starts[1:count], len(frame)], strict=True):
+        given = 0
+        while at < min(end, len(frame)):
+            code = frame[at]
+            at += code + 2 if code < 128 else 2 if code > 128 else 1
+            given += code + 1 if code < 128 else 257 - code if code > 128 else 0
+            if given > plane + 2:  # an encoder may pad a segment to an even length
+                raise ImageRejected("too-large", f"an RLE segment holds more than the {plane} bytes of its plane")
 
 
 def _check_codestream(frame: bytes, num_samples: int, max_pixels: int) -> None:
@@ -143,6 +161,8 @@ def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
     as_written = not syntax.is_encapsulated or syntax == RLELossless
     options: dict[str, Any] = {"view_only": True, "correct_unused_bits": not as_written}
     pixels, properties = get_decoder(syntax).as_array(dataset, raw=True, **options)
+    if pixels.ndim != (3 if int(dataset.get("SamplesPerPixel") or 1) == 3 else 2):
+        raise ImageRejected("unsupported", f"a DICOM whose pixels are of shape {pixels.shape}")
     if pixels.ndim == 3:
         if str(properties["photometric_interpretation"]).startswith("YBR"):
             return np.ascontiguousarray(pixels[..., 0])

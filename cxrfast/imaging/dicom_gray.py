@@ -5,18 +5,21 @@ Values, not pixels, go through the float formulas: those that occur, at most 65,
 counts entries in as many bits as it has for their values.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxrfast.errors import ImageRejected
 from cxrfast.imaging.gray import GrayImage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 Floats = npt.NDArray[np.float64]
+_BEYOND = 1e15  # no modality has such values, and integers of 64 bits still hold them
 
 
 def render(pixels: npt.NDArray[Any], dataset: "Dataset") -> GrayImage:
@@ -39,7 +42,7 @@ def render(pixels: npt.NDArray[Any], dataset: "Dataset") -> GrayImage:
 
 def _is_padding(stored: npt.NDArray[np.int64], dataset: "Dataset") -> npt.NDArray[np.bool_]:
     """Tell which stored values stand for no image: the padding value, or all from it to the padding range's limit."""
-    ends = [_first(dataset.get(name)) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [_number(dataset, name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] is None:
         return np.zeros(len(stored), dtype=np.bool_)
     known = [_signed(int(end), dataset.get("PixelRepresentation") == 1) for end in ends if end is not None]
@@ -51,8 +54,14 @@ def _apply_modality(stored: npt.NDArray[np.int64], dataset: "Dataset") -> Floats
     items = dataset.get("ModalityLUTSequence")
     if items:
         return _look_up(stored, items[0], dataset)[0]
-    slope, intercept = _first(dataset.get("RescaleSlope")), _first(dataset.get("RescaleIntercept"))
-    return stored.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    with np.errstate(over="ignore"):
+        values = stored.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+    if not np.abs(values).max() < _BEYOND:
+        raise ImageRejected(
+            "unsupported", f"a DICOM whose rescale slope {slope} and intercept {intercept} mean nothing"
+        )
+    return values
 
 
 def _apply_voi(values: Floats, dataset: "Dataset", image: npt.NDArray[np.bool_]) -> Floats:
@@ -61,7 +70,7 @@ def _apply_voi(values: Floats, dataset: "Dataset", image: npt.NDArray[np.bool_])
     if items:
         looked_up, bits = _look_up(np.rint(values).astype(np.int64), items[0], dataset)
         return np.asarray(looked_up / (2**bits - 1))
-    center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = dataset.get("VOILUTFunction") or "LINEAR"
     if center is not None and width is not None and width > 0:
         if function == "SIGMOID":
@@ -69,7 +78,10 @@ def _apply_voi(values: Floats, dataset: "Dataset", image: npt.NDArray[np.bool_])
         if function == "LINEAR_EXACT":
             return (values - center) / width + 0.5
         if width >= 1:
-            return (values - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
+            ramp = (values - (center - 0.5)) / max(width - 1, 1e-6) + 0.5
+            return np.where(
+                values <= center - 0.5 - (width - 1) / 2, 0, ramp
+            )  # width 1 is a step that excludes its end
     low, high = values[image].min(), values[image].max()
     if low == high:  # a flat image has no range of its own; its place among all values it might have had is kept
         return np.asarray(values / (2 ** int(dataset.get("BitsStored") or 16) - 1))
@@ -81,11 +93,14 @@ def _look_up(values: npt.NDArray[np.int64], item: "Dataset", dataset: "Dataset")
     num_entries, first, bits = (int(value) for value in item.LUTDescriptor)
     num_entries = num_entries % 2**16 or 2**16
     first = _signed(first, bool(values.min() < 0))
-    data = item.LUTData
+    data = b"" if item.LUTData is None else item.LUTData
     if isinstance(data, bytes):
         order = "<" if dataset.original_encoding[1] is not False else ">"
         data = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * num_entries else f"{order}u2")
     entries = np.atleast_1d(np.asarray(data, dtype=np.float64))[:num_entries]
+    if len(entries) < num_entries or not 8 <= bits <= 16:
+        detail = f"{len(entries)} entries of {bits} bits where {num_entries} are announced"
+        raise ImageRejected("unsupported", f"a DICOM whose lookup table holds {detail}")
     return entries[np.clip(values - first, 0, len(entries) - 1)], bits
 
 
@@ -94,8 +109,14 @@ def _signed(value: int, is_signed: bool) -> int:
     return value - 2**16 if is_signed and value >= 2**15 else value
 
 
-def _first(value: Any) -> float | None:  # noqa: ANN401
-    """Return the first of a DICOM element's one or many values; None where it is absent or empty."""
+def _number(dataset: "Dataset", name: str) -> float | None:
+    """Return the first of an element's one or many values; None where it is absent or empty."""
+    value: Any = dataset.get(name)
     if isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not isinstance(value, str)):
         value = next(iter(value), None)
-    return None if value in (None, "") else float(value)
+    if value in (None, ""):
+        return None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ImageRejected("unsupported", f"a DICOM whose {name} is {value}")
+    return number

@@ -28,6 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxrfast.errors import ImageRejected
 from cxrfast.imaging import read_gray
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -409,3 +410,45 @@ def lossless_jpeg_dicom(stored, bits, *, predictor=1):
     )  # fmt: skip
     syntax = JPEGLosslessSV1 if predictor == 1 else JPEGLossless
     return dicom(stored, bits=bits, syntax=syntax, pixel_data=encapsulate([frame]))
+
+
+@pytest.mark.parametrize(
+    ("elements", "words"),
+    [
+        ({"WindowCenter": "nan", "WindowWidth": "100"}, "WindowCenter is nan"),
+        ({"WindowCenter": "100", "WindowWidth": "inf"}, "WindowWidth is inf"),
+        ({"RescaleSlope": "nan"}, "RescaleSlope is nan"),
+        ({"RescaleSlope": "1e308"}, "mean nothing"),
+        ({"VOILUTSequence": [([], 0, 8)]}, "0 entries of 8 bits where 4"),
+        ({"VOILUTSequence": [([0, 1, 2, 3], 0, 0)]}, "of 0 bits"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_rejected(elements, words):
+    """Not finite, too large, or a lookup table without entries: a constant image would look like a radiograph."""
+    for name, value in elements.items():
+        if isinstance(value, list):
+            entries, first, bits = value[0]
+            item = Dataset()
+            item.add_new(0x00283002, "US", [4, first, bits])
+            item.add_new(0x00283006, "OW", np.array(entries, "<u2").tobytes())
+            elements = {name: Sequence([item])}
+    with pytest.raises(ImageRejected, match=words) as rejected:
+        read_gray(dicom(np.arange(100, dtype=np.uint16).reshape(10, 10), **elements))
+    assert rejected.value.code == "unsupported"
+
+
+def test_a_window_of_width_1_is_a_step():
+    """Values to center - 0.5, that one too, are black (PS3.3 C.11.2.1.2.1)."""
+    stored = np.arange(8, dtype=np.uint16).reshape(2, 4)
+    assert read_gray(dicom(stored, WindowCenter="3.5", WindowWidth="1")).ravel().tolist() == [0] * 4 + [255] * 4
+
+
+def test_twice_the_pixels_are_no_colours():
+    """Pixel data of two frames under a header of one is rejected, not taken for an image of two values a pixel."""
+    dataset = dcmread(io.BytesIO(dicom(np.arange(100, dtype=np.uint16).reshape(10, 10))))
+    dataset.PixelData *= 2
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    with pytest.raises(ImageRejected, match="400 bytes of pixels where one frame has 200") as rejected:
+        read_gray(stream.getvalue())
+    assert rejected.value.code == "unsupported"

@@ -15,7 +15,7 @@ from pictures import dicom, encoded, jpeg_claiming, png_chunk, png_claiming
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1
+from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 
 WORKER = """
 import sys
@@ -57,6 +57,7 @@ def bombs():
         "progressive": jpeg_claiming(65_000, 65_000, progressive=True),
         "dicom": dicom(np.zeros((8, 8), np.uint16), Rows=60_000, Columns=60_000),
         "jpeg-in-dicom": lying_dicom(JPEGBaseline8Bit, jpeg_claiming(65_000, 65_000)),
+        "rle": lying_dicom(RLELossless, struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\x00" * 500_000),
         "jpeg2000": lying_dicom(JPEG2000, b"\xff\x4f\xff\x51" + sides + bytes(60)),
     }
 
