@@ -17,7 +17,10 @@ FAULT = 1
 USER_CAN_MEND = 2
 INTERRUPTED = 130
 
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
+_MENDABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EISDIR, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
+}  # fmt: skip
 
 
 def run(command: click.Command) -> None:

@@ -1,7 +1,6 @@
 """The end of packing: the shards' parts become one manifest; shardset.json, written last, says that all is there."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +15,7 @@ import pandas as pd
 from cxrfast.errors import PackError
 from cxrfast.labels import PREFIX, VOTES_PREFIX
 from cxrfast.packing.plan import Plan
+from cxrfast.packing.record import read_record
 from cxrfast.packing.write import FileRecord, Part, write_whole
 from cxrfast.shardset.format import (
     COMMIT_FILE,
@@ -71,6 +71,8 @@ def commit(out: Path, plan: Plan, found: Gathered) -> dict[str, Any]:
     """
     files = dict(found.files)
     content = (out / PLAN_FILE).read_bytes()
+    if content != readable_json(plan.document()):
+        raise PackError(f"{out / PLAN_FILE} was changed while its set was packed; pack into an empty folder")
     files[PLAN_FILE] = {"size": len(content), "sha256": sha256(content).hexdigest()}
     files[MANIFEST_FILE] = write_whole(out / MANIFEST_FILE, _manifest(plan, found))
     splits = plan.table["release_split"].iloc[found.rows]
@@ -125,12 +127,11 @@ def read_commit(out: Path) -> dict[str, Any] | None:
 
     Raises PackError where a file that it lists is gone or of another size: something happened after packing.
     """
-    try:
-        document: dict[str, Any] = json.loads((out / COMMIT_FILE).read_bytes())
-    except FileNotFoundError:
+    if not (out / COMMIT_FILE).exists():
         return None
-    except ValueError as error:
-        raise PackError(f"{out / COMMIT_FILE} is damaged ({error}); pack into an empty folder") from error
+    document, wrong = read_record(out / COMMIT_FILE)
+    if document is None:
+        raise PackError(f"{out / COMMIT_FILE} is damaged ({wrong[0][0]}); pack into an empty folder")
     for name, record in document["files"].items():
         path = out / name
         if not path.is_file() or path.stat().st_size != record["size"]:

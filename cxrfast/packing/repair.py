@@ -72,14 +72,15 @@ def repair(
                     work.restore_record()
                     findings = verify([folder], workers=workers).findings
                 work.restore(_damaged(findings))
-                if layout.COMMIT_FILE in work.replaced:
-                    findings = verify([folder], workers=workers).findings
+                if work.replaced:  # not by the names of what was replaced: a record may contradict what is whole
+                    seen = [finding for finding in findings if finding.kind == "decode"]
+                    findings = [*verify([folder], workers=workers).findings, *seen]
             finally:
                 work.close()
                 remove_staging(folder)
     except OSError as error:
         raise PackError(f"{error.filename or folder}: {error.strerror}; see to it and repair again") from error
-    return [finding for finding in findings if finding.file not in work.replaced], work.replaced
+    return list(findings), work.replaced
 
 
 def _damaged(findings: Sequence[Finding]) -> set[str]:

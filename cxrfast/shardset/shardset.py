@@ -192,7 +192,15 @@ def _read_commit(folder: Path) -> dict[str, Any]:
         raise ShardSetError(
             f"{path} is of format {found[0]} version {found[1]}; this cxrfast reads {wanted}: pack again"
         )
+    files = commit.get("files")
+    sound = isinstance(files, dict) and layout.MANIFEST_FILE in files and all(map(_is_file_record, files.values()))
+    if not sound or not isinstance(commit.get("name"), str) or not isinstance(commit.get("labels"), list):
+        raise ShardSetError(f"{path} is damaged (its name, labels or files are not there); copy it again or repack")
     return dict(commit)
+
+
+def _is_file_record(record: object) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("size"), int) and isinstance(record.get("sha256"), str)
 
 
 def why_no_set(folder: Path) -> str:
