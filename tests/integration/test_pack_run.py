@@ -258,3 +258,16 @@ def test_a_file_that_vanishes_while_packing_stops_the_run(tmp_path):
     assert pack(release, src, out, recipe=recipe, workers=1).resumed == 1
     pack(release, src, tmp_path / "whole", recipe=recipe, workers=1)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_plan_that_changes_while_packing_is_not_sealed(src, release, tmp_path):
+    """Another program's hand in plan.json: the run ends with its name, and nothing says that the set is whole."""
+    out = tmp_path / "set"
+
+    def scribble(done, *_):
+        if done:
+            (out / "plan.json").write_text("{")
+
+    with pytest.raises(PackError, match=r"plan\.json"):
+        pack(release, src, out, recipe=RECIPE, workers=1, progress=scribble)
+    assert not (out / "shardset.json").exists()

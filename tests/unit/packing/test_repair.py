@@ -1,5 +1,6 @@
 """Damaged sets are repaired to the byte from real releases, or refused; killed repairs are finished by the next."""
 
+import json
 import os
 import pickle
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from cxrfast.packing.run import pack
 from cxrfast.packing.slices import held
 from cxrfast.packing.verify import WORK, verify
 from cxrfast.packing.write import STAGING
+from cxrfast.shardset.format import readable_json
 
 RECIPE = Recipe(NAME, long_side=48, samples_per_shard=8)
 EVERY_FILE = [
@@ -212,3 +215,19 @@ def test_sigkill_before_every_step_on_disk(folder, tmp_path):
     assert set(rounds[:-1]) == {f"{-signal.SIGKILL} 0 True"}
     assert rounds[-1] == "0 0 True"
     assert not (tmp_path / "set-1" / WORK).exists()
+
+
+def test_repair_looks_again_before_it_says_that_all_is_well(folder, copy):
+    """A plan that counts other images under a resealed checksum stays a finding, or the set is as it was packed."""
+    plan, commit = copy / "plan.json", copy / "shardset.json"
+    wrong = plan.read_bytes().replace(b'"images": 20', b'"images": 21')
+    document = json.loads(commit.read_bytes())
+    document["files"]["plan.json"]["sha256"] = document["plan"] = sha256(wrong).hexdigest()
+    plan.write_bytes(wrong)
+    commit.write_bytes(readable_json(document))
+    try:
+        left, _ = repaired(folder, copy)
+    except PackError:
+        left = verify([copy]).findings
+    assert left == verify([copy]).findings
+    assert left or contents(copy) == contents(folder / "set")

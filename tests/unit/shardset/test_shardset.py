@@ -221,3 +221,21 @@ def test_given_labels_have_no_votes_of_others(tmp_path):
     mine = shards.with_labels(csv).task(TASK, votes=2)
     assert mine.labels.T.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
     assert shards.task(TASK, votes=2).labels.T.tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": None}, {"files": []}, {"files": {}}, {"files": {"manifest.parquet": {}}}, {"name": None},
+        {"labels": None}, {"labels": "Edema"},
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_refused_in_words(folder, tmp_path, changes):
+    """Fields of shardset.json that are gone or of another kind: one sentence, whatever reads it first."""
+    copy = tmp_path / "set"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    edit_commit(copy, **changes)
+    with pytest.raises(ShardSetError, match=r"shardset\.json is damaged"):
+        ShardSet.open(copy)
