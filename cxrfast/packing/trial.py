@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,8 @@ def _try(job: tuple[str, Sequence[str]]) -> list[Readable | Unreadable]:
 
 def _try_one(src: str, path: str) -> Readable | Unreadable:
     try:
+        if not S_ISREG(Path(src, path).stat().st_mode):
+            return Unreadable(path, "missing", "it is no regular file")
         data = Path(src, path).read_bytes()
         height, width = read_gray(data).shape
     except ImageRejected as rejected:

@@ -28,7 +28,12 @@ _BEGINNINGS = {
     "norma": re.compile(r"norma(?!li[sz])|норма(?!лиз)"),
     "pnevmoniya": re.compile(r"pnevmon|pneumon|пневмон"),
 }
-_NEGATIONS = {"no", "non", "not", "without", "bez", "ne", "без", "не", "нет"}
+_DOUBTS = {
+    "no", "non", "not", "un", "without", "free", "negative", "neg", "absent", "absence", "excluded", "excluding", "ex",
+    "rule", "ruled", "out", "control", "controls", "healthy", "suspected", "possible", "bez", "ne", "без", "не", "нет",
+    "отриц", "отрицательно", "исключена", "подозрение",
+}  # fmt: skip
+_NONE = re.compile(r"(?<!\d)0+(?!\d)")  # pneumonia_0
 _SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg")
 _GB7_FOLDER = re.compile(r"MD__[\d-]+_+(norma|pnevmoniya)", re.IGNORECASE)
 _GB7_IMAGE = re.compile(r"IM_\d+")
@@ -147,10 +152,10 @@ def _class_folders(folders: list[str], src_name: str) -> dict[str, str]:
 
 
 def _class_of(name: str) -> str | None:
-    """Return the class that a folder's name says plainly, None where it says none, both, or `no ...`."""
+    """Return the class that a folder's name says plainly, None where it says none, both, or has a doubt."""
     words = [word.lower() for word in _WORD.findall(normalize("NFC", name))]
     said = [label for label, beginning in _BEGINNINGS.items() if any(map(beginning.match, words))]
-    return said[0] if len(said) == 1 and not _NEGATIONS & set(words) else None
+    return said[0] if len(said) == 1 and not _DOUBTS & set(words) and not _NONE.search(name) else None
 
 
 def _upwards(folder: str) -> list[str]:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from cxrfast.errors import SourceError
@@ -55,6 +56,8 @@ class Header(NamedTuple):
 def kind(path: Path) -> str | None:
     """Return `dicom`, `png` or `jpeg` by a file's first bytes, None for anything else, a DICOMDIR too."""
     try:
+        if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            return None
         with path.open("rb", buffering=0) as file:
             return _kind(file.read(_SNIFFED))
     except FileNotFoundError:

@@ -6,6 +6,7 @@ wherever they lie, so that the DICOM release and the PNG and JPEG mirrors, with 
 one way; mirrors have no headers, hence neither sex nor age.
 """
 
+import filecmp
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -119,9 +120,9 @@ def _walk(src: Path) -> _Tree:
 
 
 def _told_copies(src: Path, copies: list[tuple[str, str]]) -> list[str]:
-    """Say how many images are there again; SourceError where one has another size, as in two mirrors side by side."""
+    """Say how many images are there again; SourceError where one differs, as in two mirrors side by side."""
     for first, again in copies:
-        if (src / first).stat().st_size != (src / again).stat().st_size:
+        if not filecmp.cmp(src / first, src / again, shallow=False):
             raise SourceError(
                 f"{src} holds two different images of one id, {first} and {again}: give the folder of one release or "
                 f"mirror alone, with {_CSV} in it"

@@ -122,8 +122,13 @@ def test_keys_are_the_same_on_a_mac(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["abnormal", "no pneumonia", "non-pneumonia", "без пневмонии", "norma and pnevmoniya", "normalised", "x"]
-)
+    "name",
+    [
+        "abnormal", "no pneumonia", "non-pneumonia", "без пневмонии", "norma and pnevmoniya", "normalised", "x",
+        "pneumonia-free", "pneumonia negative", "pneumonia_0", "ex-pneumonia", "pneumonia absent", "rule out pneumonia",
+        "healthy (pneumonia excluded)", "control_pneumonia", "un normal",
+    ],
+)  # fmt: skip
 def test_folders_that_say_no_class_plainly_are_not_believed(tmp_path, name):
     """Their images are listed, and get no label."""
     make(tmp_path)
@@ -215,3 +220,12 @@ def test_real_radiographs_laid_out_the_gb7_way(real_data, tmp_path):
     shards = ShardSet.open(pack_into(tmp_path / "shards", "gb7flg", tmp_path / "src"))
     assert sorted(shards.task("pneumonia").labels[:, 0]) == [0, 1]
     assert set(shards.table["source_width"]) == {1841}
+
+
+def test_a_pipe_among_the_images_is_passed_over(tmp_path):
+    """Nothing waits for it."""
+    make(tmp_path)
+    os.mkfifo(tmp_path / NORMAL / "pipe")
+    release = scan(tmp_path)
+    assert len(release.table) == 5
+    assert any("1 files are no images" in finding for finding in release.findings)
