@@ -120,7 +120,7 @@ def _try(job: tuple[str, Sequence[str]]) -> list[Readable | Unreadable]:
 def _try_one(src: str, path: str) -> Readable | Unreadable:
     try:
         if not S_ISREG(Path(src, path).stat().st_mode):
-            return Unreadable(path, "missing", "it is no regular file")
+            return Unreadable(path, "unreadable", "it is no regular file")
         data = Path(src, path).read_bytes()
         height, width = read_gray(data).shape
     except ImageRejected as rejected:

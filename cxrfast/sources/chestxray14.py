@@ -130,6 +130,7 @@ def _read_table(path: Path, findings: list[str]) -> pd.DataFrame:
     rows = read_csv(path, needed=_COLUMNS)
     named = rows["Image Index"].str.fullmatch(_NAME, na=False)
     refuse(rows, "Image Index", path, ~named, "a name such as 00000001_000.png")
+    refuse(rows, "Patient ID", path, rows["Patient ID"].isna(), "a patient's number")
     rows["stem"] = rows["Image Index"].str.rpartition(".")[0] if len(rows) else ""
     rows["age"] = _ages(rows, path, findings)
     column = next((name for name in _SEX if name in rows.columns), None)

@@ -14,7 +14,7 @@ import pandas as pd
 from cxrfast.errors import SourceError
 from cxrfast.labels import CHEXPERT, VOCABULARIES
 from cxrfast.sources.base import Expected, Release, make_key, not_found, record_table, walk_files
-from cxrfast.sources.tables import cut_off, numbers, read_csv
+from cxrfast.sources.tables import cut_off, numbers, read_csv, refuse
 
 _CSVS = {"train.csv": "train", "valid.csv": "val"}
 _COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CHEXPERT)
@@ -137,7 +137,10 @@ def _read_csv(src: Path, tree: _Tree, name: str, findings: list[str]) -> pd.Data
 
 def _parse_csv(path: Path) -> pd.DataFrame:
     rows = read_csv(path, needed=_COLUMNS)
+    projection = rows["Frontal/Lateral"]
+    refuse(rows, "Frontal/Lateral", path, ~projection.str.lower().isin(["frontal", "lateral"]), "Frontal or Lateral")
     rows["Age"] = numbers(rows, "Age", path)
+    refuse(rows, "Age", path, rows["Age"] < 0, "an age")
     for name in CHEXPERT:
         rows[name] = numbers(rows, name, path, among=(1, 0, -1))
     return rows

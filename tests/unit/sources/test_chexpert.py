@@ -196,6 +196,9 @@ def test_another_sets_train_csv_beside_does_not_disturb(tmp_path):
         ("Female,68,Frontal,AP,1.0", "Female,68,Frontal,AP,yes", "line 2: No Finding is 'yes'"),
         ("Female,87,Frontal,PA,,,-1.0", "Female,87,Frontal,PA,,,3.0", "line 3: Cardiomegaly is"),
         ("Female,68", "Female,old", "line 2: Age is 'old'"),
+        ("Female,68", "Female,-5", "line 2: Age is "),
+        ("Female,68", "Female,inf", "line 2: Age is 'inf'"),
+        ("68,Frontal", "68,FrontaI", "line 2: Frontal/Lateral is 'FrontaI', not Frontal or Lateral"),
         ("patient00002/study2/view1_frontal.jpg", "patient2.jpg", "line 3: the path"),
     ],
 )

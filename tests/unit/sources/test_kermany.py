@@ -141,3 +141,13 @@ def test_the_real_folders_are_recognised(real_data):
     originals = scan(real_data / "kermany_orig").table
     assert len(originals) == 235
     assert set(originals["key"]) < set(table["key"])
+
+
+def test_files_of_one_name_and_size_are_compared(tmp_path):
+    """A copy that ends otherwise is another image under the same name, and is refused."""
+    for folder, end in (("a", b"1"), ("b", b"2")):
+        path = tmp_path / folder / "train" / "NORMAL" / "IM-0001-0001.jpeg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(9_000) + end)
+    with pytest.raises(SourceError, match="two different files of one name"):
+        scan(tmp_path)

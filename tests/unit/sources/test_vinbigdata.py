@@ -177,6 +177,12 @@ def test_nested_copies_count_once_and_two_mirrors_are_not_mixed(tmp_path):
     release = scan(tmp_path)
     assert release.findings == ["3 images are there more than once (nested copies); each is counted once"]
     assert len(release.table) == 3
+    again = next((tmp_path / "a" / "a").rglob("*.dicom"))
+    whole = again.read_bytes()
+    again.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(SourceError, match="two different images of one id"):
+        scan(tmp_path)
+    again.write_bytes(whole)
     make(tmp_path / "png", suffix=".png")
     with pytest.raises(SourceError, match=r"two different images of one id, a/.*\.dicom and png/.*\.png"):
         scan(tmp_path)
