@@ -204,8 +204,12 @@ class _Work:
         return plan if isinstance(plan, dict) and "recipe" in plan and "missing" in plan else None
 
     def _rejected(self) -> dict[str, str]:
-        with (self._out / layout.REJECTED_FILE).open(newline="", encoding="utf-8") as file:
-            return {row["key"]: row["code"] for row in csv.DictReader(file)}
+        path = self._out / layout.REJECTED_FILE
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return {row["key"]: row["code"] for row in csv.DictReader(file)}
+        except (KeyError, ValueError, csv.Error) as error:
+            raise PackError(f"{path} is damaged ({error}) beside other files; pack into an empty folder") from error
 
     def _summaries(self, plan: Plan, keep_codes: bool) -> None:
         """Make manifest, rejects and shardset.json in the work folder from what the set's tars hold."""

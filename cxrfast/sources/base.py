@@ -9,7 +9,7 @@ every set.
 import os
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -121,6 +121,8 @@ def record_table(
     table = pd.DataFrame(index=index)
     for name in RECORD_COLUMNS:
         values = columns.get(name, np.nan)
+        if name == "path" and name in columns:
+            _check_paths(values)
         table[name] = pd.Series(values, index=index, dtype=np.float32 if name == "age" else "str")
     for prefix, group in ((PREFIX, labels), (VOTES_PREFIX, votes or {})):
         for name, values in group.items():
@@ -129,6 +131,16 @@ def record_table(
     if twice.any():
         raise SourceError(f"two images have the key {table['key'][twice].iloc[0]!r}: one of them must be renamed")
     return table
+
+
+def _check_paths(paths: Iterable[object]) -> None:
+    """Raise SourceError for a file name that is not UTF-8, which Python holds with surrogates that no table takes."""
+    for path in paths:
+        if isinstance(path, str) and not path.isascii():
+            try:
+                path.encode()
+            except UnicodeEncodeError as error:
+                raise SourceError(f"the file name {path!r} is not UTF-8 on this disk; rename the file") from error
 
 
 def walk_files(src: Path) -> Iterator[tuple[str, list[str]]]:

@@ -181,7 +181,9 @@ def _read_kinds(src: Path, tree: _Tree, names: Iterable[str], findings: list[str
     for path in tree.json or tree.xml:
         for said, seen in (_read_json if tree.json else _read_xml)(src / path):
             if strangers := seen - set(_KINDS):
-                raise SourceError(f"{src / path}: {said} has a box of {min(strangers)!r}; known: {', '.join(_KINDS)}")
+                raise SourceError(
+                    f"{src / path}: {said} has a box of {min(map(str, strangers))!r}; known: {', '.join(_KINDS)}"
+                )
             entry = _entry(said)
             kinds.setdefault(entry[0] if entry else by_stem.get(said, said), set()).update(seen)
     unknown = [name for name in by_stem.values() if name.startswith("tb/") and not kinds.get(name)]
@@ -219,7 +221,7 @@ def _read_xml(path: Path) -> Iterator[tuple[str, set[str]]]:
     """Yield the image's name of a VOC file, without folder and suffix, and the kinds of its boxes."""
     try:
         root = ElementTree.parse(path, ElementTree.XMLParser(target=_Plain())).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter for encodings expat lacks
         raise SourceError(f"{path} cannot be read as annotations in VOC's form: {error}") from error
     said = (root.findtext("filename") or path.stem).strip()
     yield PurePosixPath(said.replace("\\", "/")).stem, {name.text or "" for name in root.iterfind("object/name")}

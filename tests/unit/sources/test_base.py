@@ -1,7 +1,9 @@
 """What all sources share: keys, the registry, the record table, the walk."""
 
+import os
 import re
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +117,13 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
     (tmp_path / "a").rmdir()
     with pytest.raises(SourceError, match="a cannot be listed"):
         next(walk)
+
+
+def test_a_name_that_is_not_utf8_is_named(tmp_path):
+    """A file of an old Windows disk: one sentence instead of pandas' own error."""
+    folder = tmp_path / "train" / "NORMAL"
+    folder.mkdir(parents=True)
+    (folder / "IM-0001-0001.jpeg").touch()
+    (Path(os.fsdecode(os.fsencode(folder) + b"/IM-0002-\xff.jpeg"))).touch()
+    with pytest.raises(SourceError, match="not UTF-8 on this disk"):
+        sources.find("kermany").scan(tmp_path)
