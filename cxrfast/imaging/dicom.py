@@ -97,7 +97,7 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
         expected = _native_size(dataset)
         if len(dataset.PixelData) < expected:
             raise ImageRejected("truncated", f"{len(dataset.PixelData)} bytes of pixels where {expected} should be")
-        if len(dataset.PixelData) >= 2 * expected:
+        if len(dataset.PixelData) >= 2 * expected > 2:
             detail = f"{len(dataset.PixelData)} bytes of pixels where one frame has {expected}"
             raise ImageRejected("unsupported", f"a DICOM of {detail}")
         return

@@ -96,7 +96,7 @@ def _look_up(values: npt.NDArray[np.int64], item: "Dataset", dataset: "Dataset")
     data = b"" if item.LUTData is None else item.LUTData
     if isinstance(data, bytes):
         order = "<" if dataset.original_encoding[1] is not False else ">"
-        data = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * num_entries else f"{order}u2")
+        data = np.frombuffer(data, dtype=np.uint8 if bits <= 8 and len(data) <= num_entries + 1 else f"{order}u2")
     entries = np.atleast_1d(np.asarray(data, dtype=np.float64))[:num_entries]
     if len(entries) < num_entries or not 8 <= bits <= 16:
         detail = f"{len(entries)} entries of {bits} bits where {num_entries} are announced"
