@@ -21,6 +21,7 @@ from cxrfast.errors import LabelError, ShardSetError
 from cxrfast.labels import PREFIX, Policy, Task, class_of, find_task, make_targets
 from cxrfast.shardset import format as layout
 from cxrfast.shardset import manifest, query
+from cxrfast.shardset.commit import wrong_form, wrong_version
 from cxrfast.shardset.split import patient_split
 
 Floats = npt.NDArray[np.float32]
@@ -184,23 +185,15 @@ def _read_commit(folder: Path) -> dict[str, Any]:
         raise ShardSetError(why_no_set(folder))
     try:
         commit = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardSetError(f"{path} is damaged ({error}); pack again into an empty folder") from error
-    found = (commit.get("format"), commit.get("version")) if isinstance(commit, dict) else (None, None)
-    if found != (layout.FORMAT_NAME, layout.FORMAT_VERSION):
-        wanted = f"{layout.FORMAT_NAME} version {layout.FORMAT_VERSION}"
-        raise ShardSetError(
-            f"{path} is of format {found[0]} version {found[1]}; this cxrfast reads {wanted}: pack again"
-        )
-    files = commit.get("files")
-    sound = isinstance(files, dict) and layout.MANIFEST_FILE in files and all(map(_is_file_record, files.values()))
-    if not sound or not isinstance(commit.get("name"), str) or not isinstance(commit.get("labels"), list):
-        raise ShardSetError(f"{path} is damaged (its name, labels or files are not there); copy it again or repack")
+    version = wrong_version(commit)
+    if version is not None:
+        raise ShardSetError(f"{path} is {version}: pack again")
+    wrong = next(wrong_form(commit), None)
+    if wrong is not None:
+        raise ShardSetError(f"{path} is damaged ({wrong}); copy it again or repack")
     return dict(commit)
-
-
-def _is_file_record(record: object) -> bool:
-    return isinstance(record, dict) and isinstance(record.get("size"), int) and isinstance(record.get("sha256"), str)
 
 
 def why_no_set(folder: Path) -> str:

@@ -266,12 +266,25 @@ def test_an_index_that_was_rebuilt_wrongly_is_found(copy):
 
 @pytest.mark.parametrize("name", ["plan.json", "rejected.csv", "manifest.parquet", "shardset.json"])
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b"null", b'{"files": 3}', b"\xff\xfe", b"PAR1" * 9, b"9" * 99]
+    "content",
+    [b"", b"{", b"[]", b"{}", b"null", b'{"files": 3}', b"\xff\xfe", b"PAR1" * 9, b"9" * 99, b"[" * 100_000],
 )
 def test_files_of_nonsense_are_findings(copy, name, content):
     """Whatever stands in a file, it is a finding in that file and never a traceback."""
     (copy / name).write_bytes(content)
     assert name in {finding.file for finding in found(copy)}
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("nan")])
+@pytest.mark.parametrize("field", ["name", "plan", "labels", "counts"])
+def test_what_no_text_can_hold_is_a_finding(copy, field, value):
+    """Half a character or NaN anywhere in shardset.json is damage, and is said so."""
+    path = copy / layout.COMMIT_FILE
+    record = json.loads(path.read_bytes())
+    record[field] = {"images": value} if field == "counts" else [value] if field == "labels" else value
+    path.write_text(json.dumps(record))
+    (finding, *_) = found(copy)
+    assert (finding.kind, finding.file) == ("record", path.name)
 
 
 def test_every_field_of_shardset_json_is_held_to_something(copy):

@@ -227,7 +227,8 @@ def test_given_labels_have_no_votes_of_others(tmp_path):
     "changes",
     [
         {"files": None}, {"files": []}, {"files": {}}, {"files": {"manifest.parquet": {}}}, {"name": None},
-        {"labels": None}, {"labels": "Edema"},
+        {"labels": None}, {"labels": "Edema"}, {"labels": [1]}, {"name": "../x"}, {"recipe": 5},
+        {"files": {"manifest.parquet": {"size": 1, "sha256": ""}, "a\ud800": {"size": 1, "sha256": ""}}},
     ],
 )  # fmt: skip
 def test_a_damaged_record_is_refused_in_words(folder, tmp_path, changes):
