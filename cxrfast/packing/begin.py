@@ -19,7 +19,7 @@ from typing import Any
 
 from cxrfast.errors import PackError
 from cxrfast.packing import write
-from cxrfast.packing.plan import PLAN_FORMAT, Plan, differences, make_plan
+from cxrfast.packing.plan import Plan, differences, make_plan, wrong_plan
 from cxrfast.packing.recipe import Recipe
 from cxrfast.packing.tally import check_rejects
 from cxrfast.shardset.format import COMMIT_FILE, MANIFEST_FILE, PLAN_FILE, REJECTED_FILE, readable_json
@@ -106,7 +106,10 @@ def recipe_of(settings: Mapping[str, Any], where: Path) -> Recipe:
     unknown = sorted(set(settings) - {field.name for field in fields(Recipe)})
     if unknown:
         raise PackError(f"the recipe in {where} is of another version of cxrfast: it also says {', '.join(unknown)}")
-    return Recipe(**settings)
+    try:
+        return Recipe(**settings)
+    except TypeError as error:
+        raise PackError(f"the recipe in {where} is damaged ({error}); pack into an empty folder") from error
 
 
 def find_missing(src: Path, paths: Iterable[str]) -> list[int]:
@@ -133,11 +136,12 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PackError(f"{path} is damaged ({error}); pack into an empty folder") from error
-    if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
-        raise PackError(f"{path} is not a plan of cxrfast; name an empty or a new folder")
-    return document
+    wrong = wrong_plan(document)
+    if wrong is not None:
+        raise PackError(f"{path} cannot be used: {wrong}; name an empty or a new folder")
+    return dict(document)
 
 
 def _warn_of_arrivals(src: Path, plan: Plan) -> None:

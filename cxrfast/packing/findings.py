@@ -15,6 +15,7 @@ KINDS = {
     "end": "the end of a tar is damaged",
     "index": "an index does not say where the samples lie",
     "manifest": "the manifest does not say what the tars hold",
+    "plan": "plan.json is no plan, though it has the bytes that shardset.json records",
     "record": "shardset.json is damaged or contradicts the files",
     "decode": "a stored image does not decode, or not to the size in the manifest",
 }

@@ -28,6 +28,8 @@ def finish(out: Path, *, max_rejects: float = 0.01) -> dict[str, Any]:
     in `out`, or where there are too many rejects.
     """
     out = Path(out).absolute()
+    if out.exists() and not out.is_dir():
+        raise PackError(f"{out} is a file; name the folder that was packed into")
     if (out / COMMIT_FILE).exists() and not (out / STAGING).exists():
         return _committed(out)
     if (out / COMMIT_FILE).exists():

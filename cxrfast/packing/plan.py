@@ -24,6 +24,10 @@ from cxrfast.shardset.format import FORMAT_VERSION, KEY
 from cxrfast.shardset.manifest import RECORD_TYPES, annotation_columns
 
 PLAN_FORMAT = "cxrfast-plan"
+_FIELDS: dict[str, type] = {
+    "version": int, "recipe": dict, "recipe_hash": str, "images": int, "keys_and_paths": str, "records": str,
+    "packages": dict, "architecture": str, "missing": list,
+}  # fmt: skip
 _PACKAGES = ("numpy", "pyarrow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _ROWS_AT_ONCE = 16_384
 _PROVENANCE = tuple(name for name in RECORD_TYPES if name != "key")
@@ -86,6 +90,20 @@ def make_plan(table: pd.DataFrame, recipe: Recipe, *, missing: Collection[str] =
     table = table.iloc[np.argsort(words, kind="stable")].reset_index(drop=True)
     absent = frozenset(np.flatnonzero(table["key"].isin(list(missing))).tolist()) if missing else frozenset()
     return Plan(recipe, table, absent, *hashes, codec_versions(), platform.machine())
+
+
+def wrong_plan(document: object) -> str | None:
+    """Say what keeps a document from being the content of a plan.json; None where nothing does."""
+    if not isinstance(document, dict) or document.get("format") != PLAN_FORMAT:
+        return "it is not a plan of cxrfast"
+    for name, kind in _FIELDS.items():
+        if not isinstance(document.get(name), kind):
+            return f"its field {name!r} is missing or of another kind"
+    if not all(isinstance(key, str) for key in document["missing"]):
+        return "its field 'missing' is no list of keys"
+    if not isinstance(document["recipe"].get("dataset"), str):
+        return "its recipe names no data set"
+    return None
 
 
 def codec_versions() -> dict[str, str]:

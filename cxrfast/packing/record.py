@@ -51,6 +51,10 @@ def _wrong_form(document: object) -> Iterator[str]:
     for name, kind in _FIELDS.items():
         if not isinstance(document.get(name), kind):
             yield f"its field {name!r} is missing or of another kind"
+    counts = document.get("counts")
+    for name in ("planned", "images", "rejected", "shards"):
+        if isinstance(counts, dict) and not isinstance(counts.get(name), int):
+            yield f"it does not count {name!r}"
     for name in (layout.PLAN_FILE, layout.REJECTED_FILE):
         if isinstance(document.get("files"), dict) and name not in document["files"]:
             yield f"it does not list {name}"

@@ -23,14 +23,13 @@ import pyarrow as pa
 from cxrfast import sources
 from cxrfast.durable import sync_folder
 from cxrfast.errors import PackError
-from cxrfast.packing.begin import find_missing
+from cxrfast.packing.begin import find_missing, recipe_of
 from cxrfast.packing.commit import commit, gather
 from cxrfast.packing.encode import Job, Rejected, pack_job
 from cxrfast.packing.executors import local_crew, usable_cpus
 from cxrfast.packing.findings import Finding
-from cxrfast.packing.plan import Plan, differences, documents, make_plan
+from cxrfast.packing.plan import Plan, differences, documents, make_plan, wrong_plan
 from cxrfast.packing.readback import Members, read_back
-from cxrfast.packing.recipe import Recipe
 from cxrfast.packing.record import read_record
 from cxrfast.packing.shards import pack_shards
 from cxrfast.packing.slices import alone, held, remove_staging
@@ -174,10 +173,7 @@ class _Work:
 
     def _plan(self, settings: dict[str, Any], damaged: set[str]) -> Plan:
         """Return the plan by which the set was packed, made anew from the release."""
-        try:
-            recipe = Recipe(**settings)
-        except TypeError as error:
-            raise PackError(f"{self._out} was packed by another version of cxrfast: {error}") from error
+        recipe = recipe_of(settings, self._out)
         if self._release is None:
             self._release = sources.find(recipe.dataset).scan(self._src)
         plan = make_plan(self._release.table, recipe)
@@ -199,22 +195,33 @@ class _Work:
     def _read_plan(self) -> dict[str, Any] | None:
         try:
             plan = json.loads((self._out / layout.PLAN_FILE).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return plan if isinstance(plan, dict) and "recipe" in plan and "missing" in plan else None
+        return plan if wrong_plan(plan) is None else None
 
     def _rejected(self) -> dict[str, str]:
         path = self._out / layout.REJECTED_FILE
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                return {row["key"]: row["code"] for row in csv.DictReader(file)}
-        except (KeyError, ValueError, csv.Error) as error:
+                rows = csv.DictReader(file)
+                return {row["key"]: row["code"] for row in rows}
+        except KeyError as error:
+            raise PackError(
+                f"{path} is damaged (it has no column {error}) beside other files; pack into an empty folder"
+            ) from error
+        except (ValueError, csv.Error) as error:
             raise PackError(f"{path} is damaged ({error}) beside other files; pack into an empty folder") from error
 
     def _summaries(self, plan: Plan, keep_codes: bool) -> None:
         """Make manifest, rejects and shardset.json in the work folder from what the set's tars hold."""
         self._empty()
-        shutil.copyfile(self._out / layout.PLAN_FILE, self.folder / layout.PLAN_FILE)
+        content = (self._out / layout.PLAN_FILE).read_bytes()
+        if content != layout.readable_json(plan.document()):
+            raise PackError(
+                f"{self._out / layout.PLAN_FILE} is damaged and {layout.COMMIT_FILE} does not say how; pack again into "
+                "an empty folder"
+            )
+        write_whole(self.folder / layout.PLAN_FILE, content)
         codes = self._rejected() if keep_codes else {}
         commit(self.folder, plan, gather(self._part(plan, shard, codes) for shard in range(plan.num_shards)))
 

@@ -179,7 +179,10 @@ def _finished(out: Path, plan: Plan) -> Summary:
 def _summary(document: Mapping[str, Any], out: Path) -> Summary:
     counts = document["counts"]
     size = sum(record["size"] for record in document["files"].values()) + (out / COMMIT_FILE).stat().st_size
-    codes = _by_code(pd.read_csv(out / REJECTED_FILE, dtype=str)["code"])
+    try:
+        codes = _by_code(pd.read_csv(out / REJECTED_FILE, dtype=str)["code"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise PackError(f"{out / REJECTED_FILE} is damaged ({error}); see `cxrfast-shard verify {out}`") from error
     return Summary(counts["images"], counts["rejected"], counts["shards"], size, codes)
 
 

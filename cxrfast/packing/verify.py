@@ -28,6 +28,7 @@ from cxrfast.errors import ShardSetError
 from cxrfast.packing.check_tar import TarJob, check_tar
 from cxrfast.packing.executors import in_order, usable_cpus
 from cxrfast.packing.findings import Finding, Note, Verification
+from cxrfast.packing.plan import wrong_plan
 from cxrfast.packing.readback import Decoder
 from cxrfast.packing.record import contradictions, read_record, shard_files
 from cxrfast.packing.same_bytes import same_bytes
@@ -124,7 +125,7 @@ def _open(folder: Path, result: Verification) -> _Set | None:
     opened.manifest = _manifest(opened, contents[layout.MANIFEST_FILE])
     # What is damaged itself is no witness against shardset.json.
     whole = {name: content for name, content in contents.items() if _is_recorded(record, name, content)}
-    plan, rejected = _plan(whole.get(layout.PLAN_FILE)), _num_rejected(whole.get(layout.REJECTED_FILE))
+    plan, rejected = _plan(opened, whole.get(layout.PLAN_FILE)), _num_rejected(whole.get(layout.REJECTED_FILE))
     manifest = opened.manifest if layout.MANIFEST_FILE in whole else None
     for message in contradictions(record, plan=plan, manifest=manifest, rejected=rejected):
         result.findings.append(Finding("record", where, path.name, message))
@@ -230,12 +231,19 @@ def _wrong_manifest(table: pa.Table) -> str | None:
     return None
 
 
-def _plan(content: bytes | None) -> dict[str, Any] | None:
+def _plan(opened: _Set, content: bytes | None) -> dict[str, Any] | None:
+    """Return the content of a plan.json with its recorded bytes, or None with a finding where it is no plan."""
+    if content is None:
+        return None  # which has been told already
     try:
-        plan = json.loads(content or b"")
-    except ValueError:
-        return None  # its SHA-256 has told already
-    return plan if isinstance(plan, dict) else None
+        plan = json.loads(content)
+        wrong = wrong_plan(plan)
+    except (ValueError, RecursionError) as error:
+        wrong = f"it is no JSON: {error}"
+    if wrong is not None:
+        opened.findings.append(Finding("plan", str(opened.folder), layout.PLAN_FILE, wrong))
+        return None
+    return dict(plan)
 
 
 def _num_rejected(content: bytes | None) -> int | None:

@@ -231,3 +231,24 @@ def test_repair_looks_again_before_it_says_that_all_is_well(folder, copy):
         left = verify([copy]).findings
     assert left == verify([copy]).findings
     assert left or contents(copy) == contents(folder / "set")
+
+
+@pytest.mark.parametrize("changes", [{"missing": 5}, {"missing": [[1]]}, {"packages": [1]}, {"recipe": {}}])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_plan_that_is_none_is_refused_in_words(folder, copy, changes, sealed):
+    """Beside a damaged shardset.json, or sealed by it, nothing tells what was packed; no file is changed."""
+    plan, commit = copy / "plan.json", copy / "shardset.json"
+    plan.write_bytes(readable_json(json.loads(plan.read_bytes()) | changes))
+    document = json.loads(commit.read_bytes())
+    document["files"]["plan.json"] = {"size": plan.stat().st_size, "sha256": sha256(plan.read_bytes()).hexdigest()}
+    document["plan"] = document["files"]["plan.json"]["sha256"]
+    commit.write_bytes(readable_json(document) if sealed else b"{")
+    assert refused(folder, copy, r"plan\.json")
+
+
+@pytest.mark.parametrize("content", [b"name,why\na,b\n", b"key,path,code\n\xff,a,b\n"])
+def test_a_damaged_list_of_rejects_beside_a_damaged_record_is_refused(folder, copy, content):
+    """Without both nothing tells why an image was rejected; the message names the list."""
+    (copy / "rejected.csv").write_bytes(content)
+    (copy / "shardset.json").write_bytes(b"{")
+    assert refused(folder, copy, r"rejected\.csv is damaged")

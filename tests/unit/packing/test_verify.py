@@ -287,6 +287,27 @@ def test_what_no_text_can_hold_is_a_finding(copy, field, value):
     assert (finding.kind, finding.file) == ("record", path.name)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{", b"[]", b"{}", b"\xff", b"[" * 100_000, {"missing": 5}, {"missing": [[1]]}, {"packages": [1]},
+        {"recipe": {}},
+    ],
+)  # fmt: skip
+def test_a_plan_that_is_none_is_found_under_its_recorded_checksum(copy, content):
+    """What was sealed after another program had scribbled on it is no plan, whatever shardset.json says."""
+    path = copy / layout.PLAN_FILE
+    if isinstance(content, dict):
+        content = layout.readable_json(json.loads(path.read_bytes()) | content)
+    path.write_bytes(content)
+    record_anew(copy, path.name)
+    record = json.loads((copy / layout.COMMIT_FILE).read_bytes())
+    record["plan"] = sha256(content).hexdigest()
+    (copy / layout.COMMIT_FILE).write_bytes(layout.readable_json(record))
+    (finding,) = found(copy)
+    assert (finding.kind, finding.file) == ("plan", path.name)
+
+
 def test_every_field_of_shardset_json_is_held_to_something(copy):
     """Each value in turn is changed or left out, in packing's own layout: every change is a finding."""
     path = copy / layout.COMMIT_FILE
