@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 _MENDABLE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
-    errno.EISDIR, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ETIMEDOUT,
+    errno.EISDIR, errno.ELOOP, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT, errno.EHOSTDOWN,
 }  # fmt: skip
 
 

@@ -55,9 +55,15 @@ def test_an_interruption_is_130_and_says_how_to_go_on(error, monkeypatch, capsys
     assert "Run the same command again" in message
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EIO])
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EACCES, errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO,
+        errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    ],
+)  # fmt: skip
 def test_what_the_user_can_mend_of_the_system_is_2(number, monkeypatch, capsys):
-    """Permissions and full disks are named with the file."""
+    """Permissions, full and lost disks and links to nowhere are named with the file."""
     status, _, message = ending(raising(OSError(number, "full or shut", "/some/file")), monkeypatch, capsys)
     assert status == 2
     assert message == "Error: full or shut: /some/file\n"
