@@ -49,8 +49,11 @@ def verify(shardsets: tuple[Path, ...], decode: bool, as_json: bool, src: Path |
         click.echo("\n".join(_as_text(shardsets, result)))
     left, repaired = (result.findings, []) if src is None else _repair(shardsets[0], src, result, workers)
     if as_json:
-        click.echo(json.dumps({**asdict(result), "repaired": repaired}, indent=2, ensure_ascii=False))
+        after = {"repaired": repaired, "left": [asdict(finding) for finding in left]}
+        click.echo(json.dumps({**asdict(result), **after}, indent=2, ensure_ascii=False))
     else:
+        if repaired and left:
+            click.echo("\n".join(["After the repair:", *_by_file(left)]))
         click.echo(_verdict(len(result.findings), len(left), repaired))
     return 1 if left else 0
 
@@ -86,9 +89,7 @@ def _as_text(shardsets: Iterable[Path], result: "Verification") -> list[str]:
         f"{', '.join(map(str, shardsets))}: {result.images:,} images in {result.shards:,} shards, "
         f"{result.nbytes / 1e6:,.1f} MB read in {duration(result.seconds)} ({rate:,.0f} MB/s)"
     ]
-    for (folder, file), group in groupby(result.findings, key=lambda finding: (finding.folder, finding.file)):
-        lines += _of_file(f"{folder}/{file}", list(group))
-    return lines + _notes(result.notes)
+    return [*lines, *_by_file(result.findings), *_notes(result.notes)]
 
 
 def _verdict(found: int, left: int, repaired: list[str]) -> str:
@@ -96,6 +97,13 @@ def _verdict(found: int, left: int, repaired: list[str]) -> str:
         done = f"Replaced by the bytes that were packed: {', '.join(repaired)}. "
         return done + (f"{left:,} of {found:,} findings are left." if left else "All is as it was packed.")
     return f"{found:,} findings: this is not what was packed." if found else "All is as it was packed."
+
+
+def _by_file(findings: "Sequence[Finding]") -> list[str]:
+    lines: list[str] = []
+    for (folder, file), group in groupby(findings, key=lambda finding: (finding.folder, finding.file)):
+        lines += _of_file(f"{folder}/{file}", list(group))
+    return lines
 
 
 def _of_file(path: str, findings: "list[Finding]") -> list[str]:

@@ -96,6 +96,12 @@ def test_what_cannot_be_repaired_is_refused(kermany, copy, tmp_path):
     done = shard("verify", copy, "--repair", kermany / "src")
     assert done.returncode == 1
     assert "1 of 2 findings are left" in done.stdout
+    after = done.stdout.partition("After the repair:")[2]
+    assert "notes.txt" in after
+    assert "byte 700" not in after
+    damage(copy / "kermany-00001.tar", 700)
+    printed = json.loads(shard("verify", copy, "--repair", kermany / "src", "--json").stdout)
+    assert [finding["file"] for finding in printed["left"]] == ["notes.txt"]
 
 
 @pytest.mark.parametrize(
