@@ -6,7 +6,7 @@ would need a machine with 4 GB to spare. A `ShardSet` is never changed: each met
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxrfast.errors import LabelError, ShardSetError
-from cxrfast.labels import PREFIX, Policy, Task, class_of, find_task, make_targets
+from cxrfast.labels import POLICIES, PREFIX, Policy, Task, class_of, find_task, make_targets
 from cxrfast.shardset import format as layout
 from cxrfast.shardset import manifest, query
 from cxrfast.shardset.commit import wrong_form, wrong_version
@@ -100,6 +100,9 @@ class ShardSet:
         `votes=2` asks for the majority of three readers, in sets that count votes.
         """
         chosen = find_task(task)
+        for name, policy in (("uncertain", uncertain), ("blank", blank)):
+            if not isinstance(policy, str | Mapping):
+                raise LabelError(f"{name} is {policy!r}; it is one of {', '.join(POLICIES)}, or a mapping from classes")
         keep, labels = make_targets(
             self.table, chosen, annotated=self.annotated, uncertain=uncertain, blank=blank, votes=votes
         )
@@ -260,9 +263,13 @@ def _check_keys(table: pd.DataFrame, folders: tuple[Path, ...]) -> None:
 def _read_labels(csv: Path) -> pd.DataFrame:
     """Return a csv's label columns, float32, named `label.*`, indexed by key."""
     try:
+        header = pd.read_csv(csv, header=None, nrows=1, dtype=str)  # pandas would name a second Edema `Edema.1`
         given = pd.read_csv(csv, dtype={"key": str})
     except (OSError, ValueError) as error:
         raise LabelError(f"{csv} cannot be read as csv: {error}") from error
+    names = header.iloc[0].dropna().str.removeprefix(PREFIX)
+    if names.duplicated().any():
+        raise LabelError(f"{csv} gives the column {names[names.duplicated()].iloc[0]} twice; keep one of them")
     if "key" not in given or len(given.columns) < 2:
         raise LabelError(f"{csv} has the columns {', '.join(given.columns)}; it needs `key` and at least one class")
     if given["key"].duplicated().any():

@@ -8,6 +8,7 @@ same moves.
 """
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,10 +47,11 @@ def patient_split(
     small sets the counts come as near as whole patients allow. The answer depends on the patients' names, not on the
     order of rows (but for images without a name, which go by their position).
 
-    Raises SplitError where the fraction is not between 0 and 1, `by` is another word, or lengths differ.
+    Raises SplitError where the fraction is not between 0 and 1, the seed is no whole number, `by` is another word, or
+    lengths differ.
     """
     targets = np.asarray(targets, dtype=np.float32)
-    _check(len(patients), targets, fraction, by)
+    _check(len(patients), targets, fraction, seed, by)
     groups, hashes = _groups(patients, by, seed)
     if len(hashes) < 2:
         return np.full(len(patients), len(hashes) == 1 and fraction >= 0.5, dtype=np.bool_)
@@ -62,9 +64,11 @@ def patient_split(
     return _improve(first, counts, fraction)[groups]
 
 
-def _check(num_images: int, targets: npt.NDArray[np.float32], fraction: float, by: str) -> None:
-    if not 0 < fraction < 1:
-        raise SplitError(f"the fraction of a split is {fraction}; it must lie between 0 and 1")
+def _check(num_images: int, targets: npt.NDArray[np.float32], fraction: object, seed: object, by: str) -> None:
+    if not isinstance(fraction, Real) or not 0 < float(fraction) < 1:
+        raise SplitError(f"the fraction of a split is {fraction!r}; it must be a number between 0 and 1")
+    if not isinstance(seed, Integral):
+        raise SplitError(f"the seed of a split is {seed!r}; it must be a whole number")
     if by not in ("patient", "image"):
         raise SplitError(f"a split goes by 'patient' or by 'image', not by {by!r}")
     if targets.ndim != 2 or len(targets) != num_images:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from small_sets import noise_images, write_set
 
-from cxrfast.errors import LabelError, QueryError, ShardSetError
+from cxrfast.errors import LabelError, QueryError, ShardSetError, SplitError
 from cxrfast.labels import Task
 from cxrfast.shardset.shardset import ShardSet
 
@@ -110,6 +110,22 @@ def test_a_task_gives_targets_and_without_one_there_are_none(shards):
     assert len(rare) == int((shards.table["label.Fracture"] == 1).sum())
 
 
+@pytest.mark.parametrize(
+    "policies", [{"uncertain": None}, {"blank": 1}, {"blank": ["ones"]}, {"uncertain": {"Edema": None}}]
+)
+def test_a_policy_that_is_no_word_or_mapping_is_refused(shards, policies):
+    """What was given is named."""
+    with pytest.raises(LabelError, match=r"None|1|ones"):
+        shards.task(Task("edema", ("Edema",)), **policies)
+
+
+@pytest.mark.parametrize("wrong", [{"fraction": "a"}, {"seed": 1.5}, {"seed": None}])
+def test_a_split_by_what_is_no_number_is_refused(shards, wrong):
+    """It is a mistake of the call, said in words."""
+    with pytest.raises(SplitError):
+        shards.split(**{"fraction": 0.5, "seed": 0} | wrong)
+
+
 def test_split_parts_share_no_patient_and_lose_no_row(shards):
     """Both parts together are the set, and no patient is in both."""
     first, second = shards.task(TASK).split(fraction=0.8, seed=1)
@@ -150,6 +166,10 @@ def test_labels_of_a_csv_replace_and_restrict(shards, tmp_path):
         ("key\na\n", "at least one class"),
         ("key,Edema\nphantom-00001,1\nphantom-00001,0\n", "twice"),
         ("key,Edema\nphantom-00001,yes\n", "labels are"),
+        ("key,Edema,label.Edema\nphantom-00001,1,0\n", "the column Edema twice"),
+        ("key,Edema,New,Edema\nphantom-00001,1,1,0\n", "the column Edema twice"),
+        ("key,Edema,key\nphantom-00001,1,phantom-00002\n", "the column key twice"),
+        ("", "cannot be read"),
         ("key,Edema\nphantom-00001,2\n", "another number"),
         ("key,Edema\nstranger,1\n", "none of the 1 keys"),
     ],
