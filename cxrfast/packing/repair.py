@@ -117,8 +117,9 @@ class _Work:
             self.restore_record()
         elif failed:
             raise PackError(
-                f"{', '.join(failed)} would get other bytes from {self._src} than were packed (the images there have "
-                f"changed since?); left as before. Replaced: {', '.join(self.replaced) or 'nothing'}"
+                f"{', '.join(failed)} would get other bytes from {self._src} than were packed (have the images there "
+                f"changed since, or is {layout.COMMIT_FILE} wrong?); left as before. "
+                f"Replaced: {', '.join(self.replaced) or 'nothing'}"
             )
 
     def _shards(self, plan: Plan, damaged: set[str], record: dict[str, Any]) -> list[str]:
