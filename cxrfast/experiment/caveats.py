@@ -1,7 +1,8 @@
 """What the checks of a split cannot see, said in the report instead of passed over.
 
-Copies of a test image are known by their stored bytes, which is cheap and exact where all images were packed alike, and
-silent where they were not; test images of a set are known by its release split, and some releases lack it.
+Copies of a test image are known by what is stored, which is exact for the same file packed alike, and silent where sets
+were packed unlike or a picture came in another file format. Test images of a set are known by its release split, which
+some releases lack.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ def caveats(opened: Sequence[ShardSet], trained: Sequence[ShardSet]) -> tuple[st
     `opened`: the sets from which parts were taken; `trained`: the parts that anything is trained or validated on.
     """
     recipes = {name: recipe for part in opened for name, recipe in zip(part.names, part.recipes, strict=True)}
-    return (*_packed_unlike(recipes), *_copied(recipes), *_without_split(trained))
+    return (*_packed_unlike(recipes), *_encoded_anew(opened), *_without_split(trained))
 
 
 def _packed_unlike(recipes: dict[str, dict[str, Any]]) -> list[str]:
@@ -31,13 +32,21 @@ def _packed_unlike(recipes: dict[str, dict[str, Any]]) -> list[str]:
     return [f"Copies of a test image in another set could not all be told, since the sets were packed unlike: {told}."]
 
 
-def _copied(recipes: dict[str, dict[str, Any]]) -> list[str]:
-    names = [name for name, recipe in recipes.items() if recipe.get("long_side") == 0]
-    if not names:
+def _encoded_anew(opened: Sequence[ShardSet]) -> list[str]:
+    """One picture in two file formats is stored in equal pixels only where neither was changed on its way."""
+    if len({name for part in opened for name in part.names}) < 2:
+        return []
+    lossy = [
+        str(recipe.get("dataset"))
+        for part in opened
+        for recipe in part.recipes
+        if recipe.get("long_side") != 0 or recipe.get("codec") == "jpeg"
+    ]
+    if not lossy:
         return []
     return [
-        "Copies of a test image in another file format could not be told, since files' own bytes are stored "
-        f"(long_side 0): {', '.join(names)}."
+        "Copies of a test image in another file format could not all be told: a large JPEG is decoded at a reduced "
+        f"size, and what is encoded as JPEG again changes ({', '.join(dict.fromkeys(lossy))})."
     ]
 
 
@@ -50,4 +59,7 @@ def _without_split(trained: Sequence[ShardSet]) -> list[str]:
     if not keys:
         return []
     told = ", ".join(f"{len(found):,} of {dataset}" for dataset, found in sorted(keys.items()))
-    return [f"Images without a known release split are trained on, their set's test images perhaps among them: {told}."]
+    return [
+        "Images without a known release split serve classifier or pretext, their set's test images perhaps among "
+        f"them: {told}."
+    ]

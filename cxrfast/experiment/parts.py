@@ -1,7 +1,7 @@
 """Which image serves for what: training, validation, test and pretext, decided once and written down.
 
 A pretext set may be large and of many origins, so what keeps it honest is decided here and nowhere else: no patient of
-the test set, and no image whose stored bytes equal a test image's, ever enters it; where a pretext image belongs to a
+the test set, and no image whose stored pixels equal a test image's, ever enters it; where a pretext image belongs to a
 labelled patient, it falls on that patient's side of the split, so that validation stays unseen in both stages.
 """
 
@@ -16,9 +16,8 @@ import pandas as pd
 from cxrfast.errors import ConfigError
 from cxrfast.experiment.caveats import caveats
 from cxrfast.experiment.config import DataSettings, Experiment, PretextSettings
+from cxrfast.experiment.copies import has_pixels_of
 from cxrfast.shardset.shardset import ShardSet
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def open_parts(experiment: Experiment, shards: Path) -> Parts:
     labelled = _kept(_open(shards, "data.datasets", data.datasets), "data.rows", data.rows)
     held_out = _kept(labelled, "data.test", data.test)
     pool = _kept(labelled, "data.train", data.train)
-    copies = _has_pixels_of(pool, held_out)
+    copies = has_pixels_of(pool, held_out)
     apart = _check_apart(pool, held_out, int(copies.sum()))
     pool = _task(pool.rows(~copies), data)
     train, valid = pool.split(fraction=data.split.fraction, seed=data.split.seed, by=data.split.by)
@@ -129,7 +128,7 @@ def _check_apart(pool: ShardSet, test: ShardSet, copies: int) -> str:
     return (
         f"No patient is in both the training data and the {len(test):,} test images "
         "(compared by data set and patient, as the release names patients); "
-        f"{copies:,} training images with the stored bytes of a test image were left out."
+        f"{copies:,} training images with the stored pixels of a test image were left out."
     )
 
 
@@ -138,7 +137,7 @@ def _part_pretext(
 ) -> tuple[ShardSet, ShardSet, str]:
     pool = _kept(pool, "pretext.rows", pretext.rows)
     of_test_patient = np.isin(_patients(pool), _patients(test))
-    same_pixels = _has_pixels_of(pool, test) & ~of_test_patient
+    same_pixels = has_pixels_of(pool, test) & ~of_test_patient
     pool = pool.rows(~(of_test_patient | same_pixels))
     if len(pool) == 0:
         raise ConfigError(
@@ -153,8 +152,8 @@ def _part_pretext(
     sides = [pool.rows(np.flatnonzero(side == name)) for name in ("train", "valid")]
     check = (
         f"The pretext set holds no patient of the test set ({int(of_test_patient.sum()):,} images of test patients and "
-        f"{int(same_pixels.sum()):,} further images with the stored bytes of a test image were left out; "
-        "compared by data set and patient, and by checksum and length)."
+        f"{int(same_pixels.sum()):,} further images with the stored pixels of a test image were left out; "
+        "compared by data set and patient, and by what is stored)."
     )
     return sides[0], sides[1], check
 
@@ -175,13 +174,3 @@ def _patients(part: ShardSet) -> npt.NDArray[np.str_]:
     table = part.table
     patient = table["patient"].astype(object).where(table["patient"].notna(), table["key"])
     return (table["dataset"].astype(str) + "/" + patient.astype(str)).to_numpy(dtype=np.str_)
-
-
-def _has_pixels_of(pool: ShardSet, other: ShardSet) -> Mask:
-    """Tell which images are stored in the very bytes of one of `other`: bool (n,)."""
-    return np.isin(_stored_bytes(pool), _stored_bytes(other))
-
-
-def _stored_bytes(part: ShardSet) -> npt.NDArray[np.uint64]:
-    checksum = part.table["crc32"].to_numpy().astype(np.uint64)
-    return (checksum << np.uint64(32)) | part.table["nbytes"].to_numpy().astype(np.uint64)

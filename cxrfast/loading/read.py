@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from cxrfast.errors import LoaderError
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.memory import parse_memory
+from cxrfast.loading.pool import ThreadPool
 from cxrfast.loading.samples import Samples
 
 Integers = npt.NDArray[np.int64]
@@ -60,7 +61,7 @@ class Reader:
         self._samples = samples
         self._counters = counters
         self._files = _OpenFiles(samples, OPEN_FILES)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cxrfast-read")
+        self._pool = ThreadPool(threads, name="cxrfast-read")
 
     def submit(self, rows: Integers) -> Future[list[memoryview]]:
         """Ask for the payloads of rows (n,); the future holds them in the rows' order, or raises DamagedSample."""
@@ -68,7 +69,7 @@ class Reader:
 
     def close(self) -> None:
         """Drop what was not begun, wait for what was, and close every file."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         self._files.close()
 
     def _read(self, rows: Integers) -> list[memoryview]:

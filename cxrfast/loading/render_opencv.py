@@ -8,7 +8,7 @@ The number of OpenCV's own threads is one setting for the whole process and is l
 use them; for larger ones call `cv2.setNumThreads(1)` in a program that wants `Reading.threads` to be the whole of it.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from time import perf_counter
 
 import cv2
@@ -17,6 +17,7 @@ import torch
 
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.decode import Gray, UndecodableError, decode
+from cxrfast.loading.pool import ThreadPool
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
 from cxrfast.loading.views import Floats
@@ -30,7 +31,7 @@ class OpenCVRenderer:
     def __init__(self, samples: Samples, *, threads: int, counters: Counters) -> None:
         self._samples = samples
         self._counters = counters
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cxrfast-render")
+        self._pool = ThreadPool(threads, name="cxrfast-render")
 
     def submit(self, step: Step, payloads: Future[list[memoryview]], images: torch.Tensor) -> Future[None]:
         """Render n images, once their payloads are there, into images, uint8 (n, V, 1, S, S) in host memory.
@@ -41,7 +42,7 @@ class OpenCVRenderer:
 
     def close(self) -> None:
         """Drop what was not begun and wait for what was."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
     def _render(self, step: Step, payloads: Future[list[memoryview]], images: Gray) -> None:
         inverse = _inverse(step.maps)

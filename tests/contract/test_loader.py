@@ -319,11 +319,7 @@ try:
         for batch in loader.epoch(number):
             print("ready", flush=True)
 except KeyboardInterrupt:
-    # A thread whose start the signal cut short is in no pool's list: it ends by itself, a moment later.
-    ours = [t for t in threading.enumerate() if t.name.startswith("cxrfast")]
-    for thread in ours:
-        thread.join(10)
-    left = [t.name for t in ours if t.is_alive()]
+    left = [t.name for t in threading.enumerate() if t.name.startswith("cxrfast")]
     print("left", left, flush=True)
 """
 

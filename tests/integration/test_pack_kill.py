@@ -26,34 +26,21 @@ COUNT = 160
 RECIPE = Recipe(NAME, long_side=64, samples_per_shard=35)
 
 # Kills itself at the n-th step that changes the disk, for n = 1, 2, ... until a run ends before its n-th step; after
-# each kill, packs again and prints the folder's state. Forks, so that packages are imported once.
+# each kill, packs again and prints the folder's state.
 STEPPER = """
-import os, pickle, signal, sys
+import pickle, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from small_releases import contents
+from stepping import run_to_step
 from cxrfast.packing.run import pack
 
 folder, out = sys.argv[1:3]
 release, recipe = pickle.loads(Path(folder, "release.pickle").read_bytes())
 
 def run(target, fatal):
-    child = os.fork()
-    if child == 0:
-        steps = 0
-        def counted(function):
-            def step(*args, **kwargs):
-                nonlocal steps
-                steps += 1
-                if steps == fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-            return step
-        for name in ("fsync", "replace", "unlink", "rmdir", "mkdir", "ftruncate"):
-            setattr(os, name, counted(getattr(os, name)))
-        pack(release, Path(folder, "src"), Path(target), recipe=recipe, workers=1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    work = lambda: pack(release, Path(folder, "src"), Path(target), recipe=recipe, workers=1)
+    return run_to_step(lambda: work() and 0, fatal)
 
 fatal = 1
 while True:

@@ -101,7 +101,10 @@ def test_what_was_released_can_be_read_from_the_set(release, src, whole):
         assert original.shape == (row.source_height, row.source_width)
         assert max(image.shape) == min(64, max(original.shape))
         wanted = cv2.resize(original, image.shape[::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(wanted.astype(int) - image).mean() < 3  # JPEG's loss, and that of a decode at half the size
+        error = wanted.astype(float) - image
+        halved = row.path.endswith(".jpg") and max(original.shape) >= 1.3 * 2 * 64
+        # What is decoded at half the size may be 38 dB from the whole; all else differs by JPEG's own loss.
+        assert (error**2).mean() <= 255**2 / 10**3.8 if halved else np.abs(error).mean() < 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])

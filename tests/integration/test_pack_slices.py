@@ -28,10 +28,11 @@ RECIPE = Recipe(NAME, long_side=64, samples_per_shard=13)
 # Packs slice 1/2 beside a finished slice 0/2, killing itself at the n-th step that changes the disk, for n = 1, 2, ...;
 # after each kill the set is ended by `finish` where all shards are there, else by the slice again.
 STEPPER = """
-import os, pickle, shutil, signal, sys
+import pickle, shutil, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from small_releases import contents
+from stepping import run_to_step
 from cxrfast.errors import PackError
 from cxrfast.packing.finish import finish
 from cxrfast.packing.run import pack
@@ -41,25 +42,12 @@ folder = Path(sys.argv[1])
 release, recipe = pickle.loads((folder / "release.pickle").read_bytes())
 
 def run(work, fatal):
-    child = os.fork()
-    if child == 0:
-        steps = 0
-        def counted(function):
-            def step(*args, **kwargs):
-                nonlocal steps
-                steps += 1
-                if steps == fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-            return step
-        for name in ("fsync", "replace", "unlink", "rmdir", "mkdir", "ftruncate", "link"):
-            setattr(os, name, counted(getattr(os, name)))
+    def told():
         try:
             work()
-        except PackError as error:
-            os._exit(2)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        except PackError:
+            return 2
+    return run_to_step(told, fatal)
 
 fatal = 1
 while True:

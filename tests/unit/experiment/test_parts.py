@@ -3,17 +3,22 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from small_dicom import dicom_bytes, write
 from small_runs import experiment, pack_into
 
+from cxrfast import sources
 from cxrfast.errors import ConfigError, RunMismatch
 from cxrfast.experiment.caveats import caveats
+from cxrfast.experiment.copies import has_pixels_of
 from cxrfast.experiment.folder import record_split
 from cxrfast.experiment.parts import Parts, open_parts, split_table
 from cxrfast.experiment.run import queue_warning
+from cxrfast.packing.recipe import Recipe
+from cxrfast.packing.run import pack
 from cxrfast.shardset.shardset import ShardSet
 
 
@@ -78,7 +83,7 @@ def test_pixels_of_a_test_image_stay_out_under_any_name(two_sets: Path) -> None:
     assert "kermany-IM-0000-0001" not in pretext
     assert sum(key.startswith("kermany") for key in pretext) == 24
     assert keys(parts.pretext_valid) - keys(parts.valid)
-    assert any("1 further images with the stored bytes of a test image" in check for check in parts.checks)
+    assert any("1 further images with the stored pixels of a test image" in check for check in parts.checks)
 
 
 def test_a_training_copy_of_a_test_image_is_left_out(phantom_release: Path, tmp_path: Path) -> None:
@@ -90,7 +95,7 @@ def test_a_training_copy_of_a_test_image_is_left_out(phantom_release: Path, tmp_
     shutil.copyfile(test, train)
     pack_into(tmp_path / "shards", "chexpert", release)
     parts = open_parts(experiment(), tmp_path / "shards")
-    assert "1 training images with the stored bytes of a test image" in parts.checks[0]
+    assert "1 training images with the stored pixels of a test image" in parts.checks[0]
     served = split_table(parts)
     key = "chexpert-" + "-".join(train.relative_to(release).with_suffix("").parts)
     assert not served["key"].str.endswith("-".join(train.with_suffix("").parts[-3:])).any(), key
@@ -215,16 +220,40 @@ def test_as_many_votes_as_the_experiment_says(
     assert np.isnan(unlabelled.labels).all()
 
 
-def test_own_bytes_and_unknown_splits_are_told_of(two_sets: Path, tmp_path: Path) -> None:
-    """Stored source files hide copies in another format, and a lost list of splits hides test images: both are said."""
-    shutil.copytree(two_sets, tmp_path / "shards")
-    commit = tmp_path / "shards" / "kermany" / "shardset.json"
-    commit.write_text(commit.read_text().replace('"long_side": 96', '"long_side": 0'))
-    chosen = experiment("pretext.datasets=[chexpert, kermany]")
-    parts = open_parts(chosen, tmp_path / "shards")
-    assert any("files' own bytes are stored (long_side 0): kermany" in check for check in parts.checks)
+def test_another_format_and_unknown_splits_are_told_of(phantom_shards: Path, two_sets: Path) -> None:
+    """Two sets may hold one picture in two formats, and a lost list of splits hides test images: both are said."""
+    alone = open_parts(experiment(), phantom_shards)
+    assert len(alone.checks) == 2
+    parts = open_parts(experiment("pretext.datasets=[chexpert, kermany]"), two_sets)
+    assert any("in another file format" in check for check in parts.checks)
     assert not any("release split" in check for check in parts.checks)
     unsplit = parts.pretext_train.table.assign(release_split=None)
     said = caveats((), (ShardSet(unsplit, (), (), {}, (), parts.pretext_train.labels),))
     assert len(said) == 1
     assert f"{(unsplit['dataset'] == 'chexpert').sum():,} of chexpert" in said[0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpeg"])
+def test_a_picture_in_another_format_is_a_copy_where_files_are_kept(tmp_path: Path, suffix: str) -> None:
+    """With long_side 0 gray JPEGs and PNGs are stored as they are: equal pixels count, not equal bytes or names."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        small = rng.integers(0, 256, (6, 6), dtype=np.uint8)
+        file = tmp_path / "src" / "kermany" / ("test" if number < 4 else "train") / "NORMAL" / f"IM-{number:04d}-1.jpeg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), cv2.resize(small, (48, 40 + number % 2), interpolation=cv2.INTER_CUBIC))
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        for name, changed in (("same", 0), ("other", 1)):
+            copy = tmp_path / "src" / "gb7flg" / "normal" / f"{name}{number}{suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            pixels[0, 0] ^= changed
+            cv2.imwrite(str(copy), pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    for name in ("kermany", "gb7flg"):
+        src = tmp_path / "src" / name
+        pack(sources.find(name).scan(src), src, tmp_path / name, recipe=Recipe(name, long_side=0), workers=1)
+    kermany, gb7 = (ShardSet.open(tmp_path / name) for name in ("kermany", "gb7flg"))
+    test = kermany.select("release_split == 'test'")
+    found = set(gb7.rows(has_pixels_of(gb7, test)).table["path"])
+    expected = {f"normal/same{number}.png" for number in range(4)} if suffix == ".png" else set()
+    assert found == expected
+    assert has_pixels_of(test, test).all()

@@ -34,10 +34,11 @@ EVERY_FILE = [
 # Kills itself at the n-th step that changes the disk, for n = 1, 2, ... until a repair ends before its n-th step; after
 # each kill, repairs again and prints whether the set is whole.
 STEPPER = """
-import os, pickle, shutil, signal, sys
+import pickle, shutil, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from small_releases import contents
+from stepping import run_to_step
 from cxrfast.packing.repair import repair
 from cxrfast.packing.verify import verify
 
@@ -45,22 +46,10 @@ folder = Path(sys.argv[1])
 release = pickle.loads((folder / "release.pickle").read_bytes())
 
 def run(target, fatal):
-    child = os.fork()
-    if child == 0:
-        steps = 0
-        def counted(function):
-            def step(*args, **kwargs):
-                nonlocal steps
-                steps += 1
-                if steps == fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-            return step
-        for name in ("fsync", "replace", "unlink", "rmdir", "mkdir"):
-            setattr(os, name, counted(getattr(os, name)))
+    def work():
         left, _ = repair(target, folder / "src", verify([target], workers=1).findings, release=release, workers=1)
-        os._exit(len(left))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return len(left)
+    return run_to_step(work, fatal)
 
 fatal = 1
 while True:
