@@ -43,8 +43,10 @@ def _walk(data: bytes, max_pixels: int) -> Header:
             raise ImageRejected("truncated", f"the PNG stops after {len(data)} bytes without its last chunk")
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ImageRejected("truncated", f"the PNG's {kind!r} chunk at byte {at} does not match its checksum")
-        if kind == b"eXIf":
-            turned = orientation(data[at + 8 : end - 4])
+        if kind == b"acTL":
+            raise ImageRejected("unsupported", "an animated PNG; save the one image that is wanted")
+        if kind == b"eXIf":  # some writers put JPEG's prefix before the TIFF block, and readers forgive it
+            turned = orientation(data[at + 8 : end - 4].removeprefix(b"Exif\0\0"))
         at = end
     return Header(bits, colour_type, turned)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import CODES, GRAY, RAMP, code_of, dicom, encoded, jpeg_claiming, pillow, png_claiming, png_of
+from pictures import CODES, GRAY, RAMP, code_of, dicom, encoded, jpeg_claiming, pillow, png_chunk, png_claiming, png_of
 from PIL import Image, ImageOps
 
 from cxrfast.errors import ImageRejected
@@ -80,6 +80,26 @@ def test_exif_orientation_is_applied(orientation, kind):
     read = read_gray(data)
     assert read.shape == upright.shape
     assert np.abs(read.astype(int) - upright).max() <= 2
+
+
+def test_a_png_orientation_behind_jpegs_prefix_is_applied():
+    """A common wrong writer repeats JPEG's "Exif" in the eXIf chunk; it is turned as Pillow turns it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(pillow("L"), "PNG")
+    data = data[:33] + png_chunk(b"eXIf", b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")) + data[33:]
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert upright.shape == GRAY.shape[::-1]
+    assert np.array_equal(read_gray(data), upright)
+
+
+def test_an_animated_png_is_unsupported():
+    """Which of its frames is wanted cannot be told."""
+    frames = [pillow("L"), pillow("L").rotate(180)]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    assert b"acTL" in data
+    with pytest.raises(ImageRejected, match="unsupported: an animated PNG"):
+        read_gray(data)
 
 
 def test_what_an_image_is_goes_by_its_bytes():
