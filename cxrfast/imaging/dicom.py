@@ -7,6 +7,7 @@ codestream's own are both judged first.
 import struct
 import warnings
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -101,7 +102,11 @@ def _check_pixel_data(dataset: "Dataset", max_pixels: int) -> None:
             detail = f"{len(dataset.PixelData)} bytes of pixels where one frame has {expected}"
             raise ImageRejected("unsupported", f"a DICOM of {detail}")
         return
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        dataset.pop(name, None)  # one frame needs none, and pydicom would decode another place than is judged here
+    frame, *more = islice(generate_frames(dataset.PixelData, number_of_frames=1), 2)
+    if more:
+        raise ImageRejected("unsupported", "a DICOM of several compressed frames under a header of one")
     if syntax == RLELossless:
         _check_rle(frame, int(dataset.Rows) * int(dataset.Columns))
     _check_codestream(frame, int(dataset.get("SamplesPerPixel") or 1), max_pixels)
