@@ -18,6 +18,8 @@ import numpy.typing as npt
 UInt64Array = npt.NDArray[np.uint64]
 Part = int | str | npt.NDArray[np.unsignedinteger] | npt.NDArray[np.signedinteger]
 
+_CHUNK = 1 << 15
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
@@ -46,6 +48,18 @@ def counter_hash(*parts: Part) -> UInt64Array:
     return np.asarray(state, dtype=np.uint64)
 
 
+def hashes_of_range(start: int, stop: int, *parts: int | str) -> UInt64Array:
+    """Return `counter_hash(*parts, i)` of each i from `start` to `stop`: uint64 (stop - start,).
+
+    It is worked out a chunk at a time, so that millions take no memory but their own and stay in a CPU's cache.
+    """
+    words = np.arange(start, stop, dtype=np.uint64)
+    for first in range(0, len(words), _CHUNK):
+        chunk = words[first : first + _CHUNK]
+        chunk[:] = counter_hash(*parts, chunk)
+    return words
+
+
 def uniform(*parts: Part, low: float = 0.0, high: float = 1.0) -> npt.NDArray[np.float64]:
     """Draw from U(low, high) with 53 random bits: float64 of the parts' common shape, in [low, high)."""
     unit = (counter_hash(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -63,11 +77,11 @@ def permutation(size: int, *parts: int | str) -> npt.NDArray[np.int64]:
     The index rides in the low bits of its hash, so that one sort of plain words gives the order, and equal hashes fall
     in a defined order on every machine.
     """
-    index = np.arange(size, dtype=np.uint64)
     low_bits = np.uint64((1 << max(size - 1, 0).bit_length()) - 1)
-    words = counter_hash(*parts, index)
+    words = hashes_of_range(0, size, *parts)
     words &= ~low_bits
-    words |= index
+    for start in range(0, size, _CHUNK):
+        words[start : start + _CHUNK] |= np.arange(start, min(start + _CHUNK, size), dtype=np.uint64)
     words.sort()
     words &= low_bits
     return words.view(np.int64)

@@ -7,7 +7,7 @@ shuffled globally, its batches are as mixed. `Sequential` is for evaluation.
 
 All three cut the epoch into `lanes` equal runs. Each global batch takes batch_size / lanes rows from every lane, and a
 rank takes whole lanes. So a rank reads its own shards front to back, and the global batches, ranks laid end to end,
-are the same on 1, 2, 4 or 8 ranks.
+are the same on 1, 2, 4 or 8 ranks. What a lane reads together, its groups, is part of the order too (see `groups`).
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,14 @@ import numpy.typing as npt
 
 from cxrfast import chance
 from cxrfast.errors import LoaderError
+from cxrfast.loading.groups import groups_of_batches, groups_of_bytes, permute_within
 from cxrfast.loading.memory import parse_memory
 
 Integers = npt.NDArray[np.int64]
 Last = Literal["drop", "keep"]
+
+READ_TOGETHER = 4 * 1024**2
+"""Most stored bytes that `Sequential` reads together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,25 +68,39 @@ class _Lanes:
 
 @dataclass(frozen=True, kw_only=True)
 class Global(_Lanes):
-    """One permutation of all rows: for data in memory or on fast local storage."""
+    """One permutation of all rows: for data in memory or on fast local storage.
 
-    def arrange(self, layout: Layout, *, sizes: Integers, seed: int, epoch: int) -> Integers:
-        """Return the epoch's rows, lane after lane: int64 (sum of sizes,)."""
-        return layout.rows[chance.permutation(len(layout.rows), "order", seed, epoch)[: sizes.sum()]]
+    What a lane gives to a batch is read together.
+    """
+
+    def arrange(self, layout: Layout, *, sizes: Integers, each: int, seed: int, epoch: int) -> "Arranged":
+        """Arrange an epoch of lanes of `sizes` rows that give `each` to a batch."""
+        places = chance.permutation(len(layout.rows), "order", seed, epoch)[: sizes.sum()]
+        return places, groups_of_batches(sizes, each)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequential(_Lanes):
-    """Rows as the set has them, for evaluation: each lane is a run of neighbours, so `lanes=1` gives 0, 1, 2, ..."""
+    """Rows as the set has them, for evaluation: each lane is a run of neighbours, so `lanes=1` gives 0, 1, 2, ...
 
-    def arrange(self, layout: Layout, *, sizes: Integers, seed: int, epoch: int) -> Integers:
-        """Return the epoch's rows, lane after lane: int64 (sum of sizes,)."""
-        return np.flatnonzero(_staying(len(layout.rows), int(sizes.sum()), seed, epoch))
+    Runs of at most 4 MiB stored bytes are read together.
+    """
+
+    def arrange(self, layout: Layout, *, sizes: Integers, each: int, seed: int, epoch: int) -> "Arranged":
+        """Arrange an epoch of lanes of `sizes` rows that give `each` to a batch."""
+        places = np.empty(len(layout.rows), dtype=np.int64)
+        places[layout.rows] = np.arange(len(places))
+        places = _stay(places, int(sizes.sum()), seed, epoch)
+        return places, groups_of_bytes(layout.nbytes, places, sizes, READ_TOGETHER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block(_Lanes):
-    """Shards in random order, rows permuted inside blocks of at most `memory / lanes` stored bytes; the default."""
+    """Shards in random order, rows permuted inside blocks of at most `memory / lanes` stored bytes; the default.
+
+    A block is read together. So that not all lanes change blocks at once, the first block of lane l of L takes
+    (l + 1) / L of a block's share of bytes, and its last one the rest of a share (see `groups_of_bytes`).
+    """
 
     memory: str | int = "256MB"
     """What the blocks that all lanes together are in may hold, such as "256MB"."""
@@ -91,26 +109,31 @@ class Block(_Lanes):
         super().__post_init__()
         object.__setattr__(self, "memory", parse_memory(self.memory, name="memory"))
 
-    def arrange(self, layout: Layout, *, sizes: Integers, seed: int, epoch: int) -> Integers:
-        """Return the epoch's rows, lane after lane: int64 (sum of sizes,)."""
-        places = _permuted_shards(layout.counts, seed, epoch)
-        places = places[_staying(len(places), int(sizes.sum()), seed, epoch)]
-        blocks = _blocks(layout.nbytes[places], sizes, int(self.memory) // self.lanes)
-        return layout.rows[places[_permute_within(blocks, seed, epoch)]]
+    def arrange(self, layout: Layout, *, sizes: Integers, each: int, seed: int, epoch: int) -> "Arranged":
+        """Arrange an epoch of lanes of `sizes` rows that give `each` to a batch."""
+        places = _stay(_permuted_shards(layout.counts, seed, epoch), int(sizes.sum()), seed, epoch)
+        blocks = groups_of_bytes(layout.nbytes, places, sizes, int(self.memory) // self.lanes)
+        permute_within(places, blocks, seed, epoch)
+        return places, blocks
 
 
 Order = Global | Block | Sequential
+Arranged = tuple[Integers, Integers]
+"""Places in a layout, lane after lane, (m,), and the boundaries of what is read together, (g + 1,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class EpochOrder:
-    """The rows of one epoch, lane after lane, and how batches are taken from them."""
+    """The rows of one epoch, lane after lane, how batches are taken from them, and what is read together."""
 
     rows: Integers
     """(m,) row numbers, lane after lane."""
     sizes: Integers
     """(lanes,) how many of them are in each lane."""
     batch_size: int
+    groups: Integers
+    """(g + 1,) ascending boundaries into `rows`, 0 first, m last: rows groups[i] to groups[i + 1] are read together,
+    before the first of them is used. No group crosses lanes."""
 
     @property
     def batches(self) -> int:
@@ -122,12 +145,16 @@ class EpochOrder:
 
         In the last batch of an epoch that keeps every row a lane may have fewer, or none.
         """
+        return self.rows[self.positions(number, lanes)]
+
+    def positions(self, number: int, lanes: range) -> Integers:
+        """Return where in `rows` these lanes' part of global batch `number` stands, as `batch` gives it: int64 (b,)."""
         each = self.batch_size // len(self.sizes)
         ends = np.cumsum(self.sizes)
         starts = np.minimum(ends - self.sizes + number * each, ends)
         full = (number + 1) * self.batch_size <= len(self.rows)
         stops = starts + each if full else ends
-        return np.concatenate([self.rows[starts[lane] : stops[lane]] for lane in lanes])
+        return np.concatenate([np.arange(starts[lane], stops[lane], dtype=np.int64) for lane in lanes])
 
 
 def epoch_order(order: Order, layout: Layout, *, batch_size: int, last: Last, seed: int, epoch: int) -> EpochOrder:
@@ -138,7 +165,8 @@ def epoch_order(order: Order, layout: Layout, *, batch_size: int, last: Last, se
     """
     check_sizes(len(layout.rows), batch_size=batch_size, lanes=order.lanes, last=last)
     sizes = lane_sizes(len(layout.rows), batch_size=batch_size, lanes=order.lanes, last=last)
-    return EpochOrder(order.arrange(layout, sizes=sizes, seed=seed, epoch=epoch), sizes, batch_size)
+    places, groups = order.arrange(layout, sizes=sizes, each=batch_size // order.lanes, seed=seed, epoch=epoch)
+    return EpochOrder(layout.rows[places], sizes, batch_size, groups)
 
 
 def check_sizes(count: int, *, batch_size: int, lanes: int, last: Last) -> None:
@@ -168,68 +196,31 @@ def lane_sizes(count: int, *, batch_size: int, lanes: int, last: Last) -> Intege
     return np.asarray(sizes, dtype=np.int64)
 
 
-def _staying(count: int, stay: int, seed: int, epoch: int) -> npt.NDArray[np.bool_]:
-    """Return which of `count` places stay, bool (count,): all but `count - stay`, each as likely to be left out.
+def _stay(places: Integers, stay: int, seed: int, epoch: int) -> Integers:
+    """Return `stay` of the places (n,) in their order, each as likely to be left out.
 
-    One is drawn from each of equal segments of a ring whose start is drawn too: distinct without drawing again, the
+    One is left out of each of equal segments of a ring whose start is drawn too: distinct without drawing again, the
     same chance for every place, and spread over all shards.
     """
-    mask = np.ones(count, dtype=np.bool_)
+    count = len(places)
     leave = count - stay
-    if leave:
-        edges = np.arange(leave + 1, dtype=np.int64) * count // leave
-        within = chance.uniform("left out", seed, epoch, np.arange(leave)) * np.diff(edges)
-        start = chance.integers(count, "left out, start", seed, epoch)
-        mask[(edges[:-1] + within.astype(np.int64) + start) % count] = False
-    return mask
+    if not leave:
+        return places
+    mask = np.ones(count, dtype=np.bool_)
+    edges = np.arange(leave + 1, dtype=np.int64) * count // leave
+    within = chance.uniform("left out", seed, epoch, np.arange(leave)) * np.diff(edges)
+    start = chance.integers(count, "left out, start", seed, epoch)
+    mask[(edges[:-1] + within.astype(np.int64) + start) % count] = False
+    return places[mask]
 
 
 def _permuted_shards(counts: Integers, seed: int, epoch: int) -> Integers:
     """Return places in storage order (n,), shards permuted and each front to back."""
     shards = chance.permutation(len(counts), "order of shards", seed, epoch)
-    starts = np.cumsum(counts) - counts
     permuted = counts[shards]
-    shift = starts[shards] - (np.cumsum(permuted) - permuted)
-    return np.repeat(shift, permuted) + np.arange(counts.sum(), dtype=np.int64)
-
-
-def _blocks(nbytes: Integers, sizes: Integers, limit: int) -> Integers:
-    """Return the number of each row's block, ascending, (m,); no block crosses lanes or holds over `limit` bytes.
-
-    A lane's blocks are of equal bytes, give or take a row, so that none is a small rest that mixes badly. Where `limit`
-    is less than the largest row, every row is a block of its own.
-    """
-    change = np.zeros(len(nbytes), dtype=np.bool_)
-    stop = 0
-    for size in sizes:
-        start, stop = stop, stop + int(size)
-        if start == stop:
-            continue
-        lane = nbytes[start:stop]
-        ends = np.cumsum(lane)
-        # A block may run over its share by less than one row, hence the room for it.
-        room = max(limit - int(lane.max()), 1)
-        share = -(-int(ends[-1]) // -(-int(ends[-1]) // room))
-        block = (ends - lane) // share
-        change[start] = start > 0
-        change[start + 1 : stop] = block[1:] != block[:-1]
-    return np.cumsum(change)
-
-
-def _permute_within(blocks: Integers, seed: int, epoch: int) -> Integers:
-    """Return a permutation of range(m) that permutes inside each block alone; blocks (m,) ascend.
-
-    Block, hash and index share one word (high, middle and low bits), so that a single sort of plain words does it.
-    """
-    count = len(blocks)
-    index = np.arange(count, dtype=np.uint64)
-    low_bits = np.uint64((1 << max(count - 1, 0).bit_length()) - 1)
-    block_bits = int(blocks[-1]).bit_length() if count else 0
-    words = chance.counter_hash("order in blocks", seed, epoch, index)
-    words >>= np.uint64(block_bits)
-    words |= blocks.astype(np.uint64) << np.uint64(min(64 - block_bits, 63))
-    words &= ~low_bits
-    words |= index
-    words.sort()
-    words &= low_bits
-    return words.view(np.int64)
+    ends = np.cumsum(counts)[shards]
+    # Each place is its neighbour's plus 1, but for the first of a shard: summed in place, with no array beside it.
+    places = np.ones(counts.sum(), dtype=np.int64)
+    first = np.cumsum(permuted) - permuted
+    places[first] = (ends - permuted) - np.append(0, ends[:-1] - 1)
+    return np.cumsum(places, out=places)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrfast.errors import LoaderError
-from cxrfast.loading.order import Block, Global, Layout, Sequential, _blocks, epoch_order, lane_sizes
+from cxrfast.loading.order import Block, Global, Layout, Sequential, epoch_order, lane_sizes
 from cxrfast.loading.ranks import Ranks
 
 ORDERS = (Global, Block, Sequential)
@@ -72,6 +72,27 @@ def test_a_full_batch_takes_equally_many_rows_of_each_rank(world):
         assert [row[4] for row in sizes] == [1, 1, 1, 0, 0, 0, 0, 0]
 
 
+@given(
+    kind=st.sampled_from(ORDERS),
+    count=st.integers(64, 300),
+    last=st.sampled_from(["drop", "keep"]),
+    world=st.sampled_from([1, 2, 8]),
+)
+def test_positions_say_where_a_batch_stands_in_the_epoch(kind, count, last, world):
+    """`batch` is `rows[positions]`, and over all batches and ranks every position is taken once, lanes in order."""
+    layout = layout_of(count, shuffled=True)
+    epoch = epoch_order(kind(), layout, batch_size=64, last=last, seed=2, epoch=1)
+    taken = []
+    for rank in range(world):
+        share = Ranks(rank=rank, world_size=world).share(8)
+        positions = [epoch.positions(number, share) for number in range(epoch.batches)]
+        for number, part in enumerate(positions):
+            assert part.dtype == np.int64
+            assert epoch.rows[part].tolist() == epoch.batch(number, share).tolist()
+        taken += sorted(np.concatenate(positions).tolist())
+    assert taken == list(range(len(epoch.rows)))
+
+
 @given(st.integers(1, 500), st.integers(1, 8), st.sampled_from([1, 2, 4, 8]), st.sampled_from(["drop", "keep"]))
 def test_lanes_differ_by_one_row_at_most(count, each, lanes, last):
     """The rest of an epoch goes to the first lanes, one row each."""
@@ -117,23 +138,6 @@ def test_sequential_lanes_are_runs_of_neighbours():
     assert one.batch(2, range(1)).tolist() == list(range(16, 24))
     eight = epoch_order(Sequential(), layout, batch_size=16, last="keep", seed=0, epoch=0)
     assert eight.batch(0, range(8)).tolist() == [8 * lane + i for lane in range(8) for i in range(2)]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    nbytes=st.lists(st.integers(1, 1000), min_size=1, max_size=300),
-    lanes=st.sampled_from([1, 2, 4]),
-    limit=st.integers(1, 20_000),
-)
-def test_blocks_fit_in_memory_and_inside_lanes(nbytes, lanes, limit):
-    """A block is a run of one lane's rows and holds at most `limit` bytes, or a single row that is larger."""
-    sizes = lane_sizes(len(nbytes), batch_size=lanes, lanes=lanes, last="keep")
-    blocks = _blocks(np.array(nbytes), sizes, limit)
-    assert set(np.diff(blocks).tolist()) <= {0, 1}
-    held = np.bincount(blocks, weights=nbytes)
-    assert ((held <= limit) | (np.bincount(blocks) == 1)).all()
-    lane_of = np.repeat(np.arange(lanes), sizes)
-    assert len(set(zip(blocks.tolist(), lane_of.tolist(), strict=True))) == len(held)
 
 
 @pytest.mark.parametrize("memory", [1, 16_000, 40_000, 1_000_000])
