@@ -18,7 +18,7 @@ import numpy.typing as npt
 UInt64Array = npt.NDArray[np.uint64]
 Part = int | str | npt.NDArray[np.unsignedinteger] | npt.NDArray[np.signedinteger]
 
-_CHUNK = 1 << 15
+_CHUNK = 1 << 14
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)

@@ -16,7 +16,7 @@ from cxrfast import chance
 
 Integers = npt.NDArray[np.int64]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 """Rows that are permuted in one sort, unless a single group has more. It bounds memory; it also is part of the order,
 since how many bits of hash a row has depends on it."""
 

@@ -25,6 +25,17 @@ def test_permutation_holds_each_index_once(size: int, seed: int, epoch: int) -> 
     assert sorted(chance.permutation(size, "order", seed, epoch).tolist()) == list(range(size))
 
 
+@given(st.integers(0, 3), st.integers(0, 3 * chance._CHUNK), st.integers(0, 3 * chance._CHUNK))
+def test_hashes_of_a_range_are_those_of_its_numbers(seed: int, start: int, count: int) -> None:
+    """However many chunks a range has, each number's word is its own; and a permutation sorts by just these words."""
+    words = chance.hashes_of_range(start, start + count, "order", seed)
+    assert words.tolist() == chance.counter_hash("order", seed, np.arange(start, start + count)).tolist()
+    low = (1 << max(count - 1, 0).bit_length()) - 1
+    hashes = chance.hashes_of_range(0, count, "order", seed) & ~np.uint64(low)
+    found = chance.permutation(count, "order", seed)
+    assert found.tolist() == np.lexsort((np.arange(count), hashes)).tolist()
+
+
 def test_the_mixer_is_splitmix64() -> None:
     """The mixer gives the first word of SplitMix64 from seed 0, as its authors publish it."""
     assert chance._mix(np.array([0x9E3779B97F4A7C15], dtype=np.uint64)).tolist() == [0xE220A8397B1DCDAF]

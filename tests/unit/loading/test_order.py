@@ -1,3 +1,4 @@
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -159,6 +160,27 @@ def test_block_mixes_inside_its_blocks():
     order = epoch_order(Block(memory="8MB", lanes=8), layout, batch_size=64, last="keep", seed=1, epoch=0)
     assert (np.diff(order.rows) == 1).mean() < 0.01
     assert (np.diff(order.rows) > 0).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("last", ["drop", "keep"])
+@pytest.mark.parametrize("kind", ORDERS)
+def test_an_order_takes_few_bytes_a_row(kind, last):
+    """Working out an order of m rows takes at most 20 bytes a row, of which the rows themselves are 8.
+
+    NumPy's memory is counted where it is asked for, so the bound holds on any machine.
+    """
+    count = 1_000_000
+    counts, rest = np.full(-(-count // 1024), 1024), count % 1024
+    counts[-1] = rest
+    layout = Layout(np.arange(count), counts, np.arange(count) % 25_000 + 15_000)
+    tracemalloc.start()
+    try:
+        order = epoch_order(kind(), layout, batch_size=1024, last=last, seed=1, epoch=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(order.rows) == count - (count % 1024 if last == "drop" else 0)
+    assert peak <= 20 * count
 
 
 def test_rows_are_found_where_they_lie():
