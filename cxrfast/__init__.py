@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cxrfast.loading.loader import Batch, Loader
     from cxrfast.loading.order import Block, Global, Sequential
     from cxrfast.loading.ranks import Ranks
-    from cxrfast.loading.read import Reading
+    from cxrfast.loading.reading import Reading
     from cxrfast.loading.views import ViewSpec
     from cxrfast.shardset.shardset import ShardSet
 
@@ -22,7 +22,7 @@ _HOME = {
     "Global": "cxrfast.loading.order",
     "Loader": "cxrfast.loading.loader",
     "Ranks": "cxrfast.loading.ranks",
-    "Reading": "cxrfast.loading.read",
+    "Reading": "cxrfast.loading.reading",
     "Sequential": "cxrfast.loading.order",
     "ShardSet": "cxrfast.shardset.shardset",
     "ViewSpec": "cxrfast.loading.views",

@@ -29,7 +29,7 @@ from cxrfast.learning.predict import predict
 from cxrfast.learning.progress import ConsoleProgress, Progress
 from cxrfast.loading.loader import Loader
 from cxrfast.loading.order import Block, Sequential
-from cxrfast.loading.read import Reading
+from cxrfast.loading.reading import Reading
 from cxrfast.loading.views import ViewSpec
 from cxrfast.shardset.shardset import ShardSet
 

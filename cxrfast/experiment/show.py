@@ -8,7 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cxrfast import chance
@@ -17,15 +16,13 @@ from cxrfast.evaluation.figures import label_bars
 from cxrfast.evaluation.sheets import VALUES, Captioned, contact_sheet, label_distribution, view_sheet
 from cxrfast.labels import CHEXPERT, PREFIX, class_of
 from cxrfast.loading.counters import Counters
-from cxrfast.loading.decode import UndecodableError, decode
+from cxrfast.loading.decode import Gray, decode_sample
 from cxrfast.loading.loader import Loader
 from cxrfast.loading.order import Sequential
 from cxrfast.loading.read import Reader
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.views import ViewSpec
 from cxrfast.shardset.shardset import ShardSet
-
-Gray = npt.NDArray[np.uint8]
 
 VIEWS = {"plain": ViewSpec.plain, "paper": ViewSpec.paper, "simclr": ViewSpec.simclr}
 RARE_LINE = 25_000
@@ -71,18 +68,11 @@ def _beside(out: Path, what: str) -> Path:
 def _stored(some: ShardSet) -> list[Gray]:
     """Return the images as they are stored, uint8 (height, width) each."""
     samples = Samples(some)
-    reader = Reader(samples, threads=1, counters=Counters())
+    reader = Reader(samples, counters=Counters())
     try:
-        payloads = reader.submit(np.arange(len(some), dtype=np.int64)).result()
+        return [decode_sample(samples, row, reader.read_now(row)) for row in range(len(some))]
     finally:
         reader.close()
-    images = []
-    for row, payload in enumerate(payloads):
-        try:
-            images.append(decode(payload))
-        except UndecodableError as error:
-            raise samples.damaged(row, f"{error}: pack again") from error
-    return images
 
 
 def _views(some: ShardSet, stored: Sequence[Gray], path: Path, seed: int, views: Sequence[str]) -> Path:

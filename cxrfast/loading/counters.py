@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-_COUNTS = ("batches", "images", "bytes_read", "reads")
-_SECONDS = ("seconds_reading", "seconds_decoding", "seconds_warping", "seconds_waiting")
+_COUNTS = ("batches", "images", "skipped", "bytes_read", "reads")
+_SECONDS = ("seconds_reading", "seconds_decoding", "seconds_warping", "seconds_copying", "seconds_waiting")
 
 
 class Counters:

@@ -6,10 +6,16 @@ ever comes out of a file: no object array, no pickle, no other type or layout.
 
 import ast
 from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from cxrfast.errors import DamagedSample
+
+if TYPE_CHECKING:
+    from cxrfast.loading.samples import Samples
 
 Gray = npt.NDArray[np.uint8]
 
@@ -32,7 +38,25 @@ def decode(payload: memoryview) -> Gray:
         raise UndecodableError(f"OpenCV cannot decode it: {error.err}") from error
     if image is None:
         raise UndecodableError("OpenCV cannot decode it")
-    return np.asarray(image, dtype=np.uint8)
+    return cast(Gray, image)
+
+
+def decode_sample(samples: "Samples", row: int, payload: memoryview | Gray | DamagedSample) -> Gray:
+    """Return a row's pixels, uint8 (height, width); raises DamagedSample, which names it, where it has none."""
+    if isinstance(payload, DamagedSample):
+        raise payload
+    if isinstance(payload, np.ndarray):
+        return payload
+    try:
+        image = decode(payload)
+    except UndecodableError as error:
+        raise samples.damaged(row, f"{error}: pack again") from error
+    height, width = int(samples.height[row]), int(samples.width[row])
+    if image.shape != (height, width):
+        raise samples.damaged(
+            row, f"it is {image.shape[1]} x {image.shape[0]} pixels, the manifest says {width} x {height}: pack again"
+        )
+    return image
 
 
 def _array(payload: memoryview) -> Gray:

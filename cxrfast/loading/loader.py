@@ -16,15 +16,21 @@ import torch
 
 from cxrfast.errors import LoaderError
 from cxrfast.loading import state as states
+from cxrfast.loading.buffers import Buffers
+from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.canvas import Canvases
 from cxrfast.loading.counters import Counters
+from cxrfast.loading.damage import Budget, Substitutes
+from cxrfast.loading.memory import parse_memory
 from cxrfast.loading.order import Block, Last, Order, Sequential, check_sizes, epoch_order
 from cxrfast.loading.pipeline import Pipeline
 from cxrfast.loading.ranks import Ranks
-from cxrfast.loading.read import Reader, Reading
+from cxrfast.loading.read import Reader
+from cxrfast.loading.reading import Reading
+from cxrfast.loading.render import Renderer
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
-from cxrfast.loading.steps import Step, steps
+from cxrfast.loading.steps import Drawing, Step
 from cxrfast.loading.views import ViewSpec
 
 if TYPE_CHECKING:
@@ -71,6 +77,8 @@ class Loader:
         ranks: Ranks | None = None,
         device: str | torch.device = "cpu",
         backend: Literal["auto", "opencv", "dali"] = "auto",
+        cache: Literal["memory"] | None = None,
+        cache_limit: str | int = "8GB",
     ) -> None:
         self.set = set
         self._views = tuple(views)
@@ -88,6 +96,12 @@ class Loader:
         self._layout = self._samples.layout()
         self._labels = np.ascontiguousarray(set.labels, dtype=np.float32)
         self._counters = Counters()
+        self._budget = Budget(self._reading, self._counters)
+        self._cache = self._made_cache(cache, cache_limit)
+        # Both outlive an epoch, so that a short one does not begin with page faults.
+        shape = (len(self._views), 1, size, size)
+        self._canvases = Canvases(shape, pinned=self._device.type == "cuda")
+        self._buffers = Buffers()
         self._pipeline: Pipeline | None = None
         self._position = (0, 0)
         self._closed = False
@@ -138,6 +152,11 @@ class Loader:
         """Return counts and seconds since the loader was made; seconds of several threads add up."""
         return self._counters.report()
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What is known of each damaged sample that was skipped since the loader was made."""
+        return self._budget.damaged
+
     def close(self) -> None:
         """End the epoch that is being iterated, if any, and all threads; doing it again does nothing."""
         self._closed = True
@@ -176,7 +195,20 @@ class Loader:
             raise LoaderError("views is empty: name at least one, such as [ViewSpec.plain()]")
         if self._size < 1:
             raise LoaderError(f"size={self._size} pixels: a view is at least 1 pixel wide")
+        is_evaluation = self._last == "keep" or isinstance(self._order, Sequential)
+        if self._reading.on_error == "skip" and is_evaluation:
+            raise LoaderError(
+                "on_error='skip' with last='keep' or order=Sequential(): an evaluation that misses samples is no "
+                "evaluation; use on_error='raise' and mend what it names (`cxrfast-shard verify --decode` finds all)"
+            )
         check_sizes(len(self.set), batch_size=self._batch_size, lanes=self._order.lanes, last=self._last)
+
+    def _made_cache(self, cache: str | None, limit: str | int) -> PixelCache | None:
+        if cache is None:
+            return None
+        if cache != "memory":
+            raise LoaderError(f"cache={cache!r} is not a cache of this version: 'memory', or None")
+        return PixelCache(len(self.set), limit=parse_memory(limit, name="cache_limit"))
 
     def _iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._pipeline is not None:
@@ -201,16 +233,33 @@ class Loader:
         order = epoch_order(
             self._order, self._layout, batch_size=self._batch_size, last=self._last, seed=self._seed, epoch=epoch
         )
-        shape = (len(self._views), 1, self._size, self._size)
-        batches = (order.batch(number, self._lanes) for number in range(start, order.batches))
-        return Pipeline(
-            steps(batches, self._samples, views=self._views, size=self._size, seed=self._seed, epoch=epoch),
+        drawing = Drawing(self._samples, self._views, self._size, self._seed, epoch)
+        reader = Reader(
             self._samples,
-            reader=Reader(self._samples, threads=threads, counters=self._counters),
-            renderer=OpenCVRenderer(self._samples, threads=threads, counters=self._counters),
-            canvas=Canvases(shape, pinned=self._device.type == "cuda").take,
+            gap=int(self._reading.gap),
+            buffers=self._buffers,
+            counters=self._counters,
+            cache=self._cache,
+        )
+        substitutes = Substitutes(
+            order, self._samples, drawing=drawing, read=reader.read_now, budget=self._budget, counters=self._counters
+        )
+        return Pipeline(
+            order,
+            self._lanes,
+            drawing.steps(order, self._lanes, start),
+            self._samples,
+            start=start,
+            reader=reader,
+            renderer=self._renderer(threads, substitutes),
+            canvas=self._canvases.take,
             ahead=int(self._reading.ahead),
             threads=threads,
+        )
+
+    def _renderer(self, threads: int, substitutes: Substitutes) -> Renderer:
+        return OpenCVRenderer(
+            self._samples, threads=threads, counters=self._counters, substitutes=substitutes, cache=self._cache
         )
 
     def _batch(self, step: Step, images: torch.Tensor) -> Batch:

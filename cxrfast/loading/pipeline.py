@@ -9,35 +9,58 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cxrfast.errors import LoaderError
-from cxrfast.loading.read import Reader
-from cxrfast.loading.render_opencv import OpenCVRenderer
+from cxrfast.loading.order import EpochOrder
+from cxrfast.loading.read import Group, Reader
+from cxrfast.loading.render import Payload, Renderer
+from cxrfast.loading.runs import Integers, reads_of
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
 
 if TYPE_CHECKING:
     import torch
 
-PART = 16
+PART = 64
 """Most images that one thread takes at a time."""
 DEPTH = 2
 """Batches that are rendered ahead of the one that is handed out."""
 
-Payloads = Future[list[memoryview]]
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some images of a batch: in which groups they are read, and where in them."""
+
+    groups: list[Group]
+    slots: list[int]
+
+    def result(self) -> list[Payload]:
+        return [group.take(slot) for group, slot in zip(self.groups, self.slots, strict=True)]
+
+    def used(self) -> None:
+        for group in self.groups:
+            group.used()
 
 
 @dataclass(eq=False)
 class _InFlight:
-    """A batch whose parts are partly unread, partly being read, partly being rendered."""
+    """A batch on its way, part by part."""
 
     step: Step
-    parts: int
-    reading: deque[tuple[int, int, int, Payloads]] = field(default_factory=deque)  # start, stop, bytes
-    rendering: list[Future[None]] = field(default_factory=list)
-    images: "torch.Tensor | None" = None
+    images: "torch.Tensor | None"
+    rendering: "list[tuple[_Part, Future[torch.Tensor]]]" = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A group that was asked for: its first position, and how many of its rows no batch has taken yet."""
+
+    group: Group
+    start: int
+    left: int
 
 
 class Pipeline:
@@ -45,16 +68,21 @@ class Pipeline:
 
     def __init__(
         self,
+        order: EpochOrder,
+        lanes: range,
         steps: Iterator[Step],
         samples: Samples,
         *,
+        start: int,
         reader: Reader,
-        renderer: OpenCVRenderer,
+        renderer: Renderer,
         canvas: "Callable[[int], torch.Tensor]",
         ahead: int,
         threads: int,
     ) -> None:
-        """`canvas(n)` gives fresh host memory for n images, uint8 (n, V, 1, S, S); `ahead` bounds unrendered bytes."""
+        """`canvas(n)` gives fresh memory for n images, uint8 (n, V, 1, S, S); `ahead` bounds bytes not yet in use."""
+        self._order = order
+        self._reads = reads_of(order, lanes, start)
         self._steps = steps
         self._samples = samples
         self._reader = reader
@@ -63,9 +91,11 @@ class Pipeline:
         self._ahead = ahead
         self._threads = threads
         self._batches: deque[_InFlight] = deque()
-        self._unread: deque[tuple[_InFlight, int, int, int]] = deque()  # batch, start, stop, bytes
-        self._unrendered: deque[tuple[int, Future[None]]] = deque()
-        self._bytes = 0
+        self._next_batch = start
+        self._next_read = 0
+        self._asked: dict[int, _Asked] = {}
+        self._unused: deque[tuple[int, int]] = deque()  # the batch that first needs a group, and the group's bytes
+        self._unused_bytes = 0
         self._closed = False
 
     def __iter__(self) -> "Iterator[tuple[Step, torch.Tensor]]":
@@ -75,13 +105,15 @@ class Pipeline:
             if not self._batches:
                 return
             batch = self._batches[0]
-            for part in range(batch.parts):
-                # Parts are begun in order, and one always is where none is left unrendered: so this one has been.
-                self._wait(batch.rendering[part])
-                self._advance()
+            images = self._canvas(0) if batch.images is None else batch.images
+            for part, rendering in batch.rendering:
+                rendered = self._wait(rendering)
+                part.used()
+                if batch.images is None:
+                    images = rendered
             self._batches.popleft()
             self._advance()
-            yield batch.step, self._canvas(0) if batch.images is None else batch.images
+            yield batch.step, images
 
     def close(self) -> None:
         """Stop both pools and wait for what they are in the middle of; doing it again does nothing."""
@@ -97,9 +129,9 @@ class Pipeline:
         self._reader.close()
         self._renderer.close()
 
-    def _wait(self, rendering: Future[None]) -> None:
+    def _wait(self, rendering: "Future[torch.Tensor]") -> "torch.Tensor":
         try:
-            rendering.result()
+            return rendering.result()
         except CancelledError:
             self._check_open()
             raise
@@ -110,36 +142,55 @@ class Pipeline:
 
     def _advance(self) -> None:
         self._check_open()
-        while self._unrendered and self._unrendered[0][1].done():
-            self._bytes -= self._unrendered.popleft()[0]
-        while self._more() and (not self._bytes or self._bytes + self._unread[0][3] <= self._ahead):
-            batch, start, stop, nbytes = self._unread.popleft()
-            batch.reading.append((start, stop, nbytes, self._reader.submit(batch.step.rows[start:stop])))
-            self._bytes += nbytes
-        for batch in islice(self._batches, DEPTH + 1):
-            self._render(batch)
+        while len(self._batches) <= DEPTH and (step := next(self._steps, None)) is not None:
+            while (
+                self._next_read < len(self._reads.starts) and self._reads.batches[self._next_read] <= self._next_batch
+            ):
+                self._ask()
+            while self._unused and self._unused[0][0] <= self._next_batch:
+                self._unused_bytes -= self._unused.popleft()[1]
+            self._next_batch += 1
+            self._batches.append(self._begin(step))
+        while self._next_read < len(self._reads.starts):
+            if self._unused and self._unused_bytes + self._bytes_of(self._next_read) > self._ahead:
+                break
+            self._ask()
 
-    def _more(self) -> bool:
-        """Take up the next step where everything of the last one is being read; False at the end."""
-        while not self._unread:
-            step = next(self._steps, None)
-            if step is None:
-                return False
-            count = len(step.rows)
-            size = min(PART, -(-count // self._threads))
-            starts = range(0, count, max(size, 1))
-            batch = _InFlight(step, len(starts))
-            self._batches.append(batch)
-            for start in starts:
-                stop = min(start + size, count)
-                self._unread.append((batch, start, stop, int(self._samples.nbytes[step.rows[start:stop]].sum())))
-        return True
+    def _bytes_of(self, read: int) -> int:
+        rows = self._order.rows[self._reads.starts[read] : self._reads.stops[read]]
+        return int(self._samples.nbytes[rows].sum())
 
-    def _render(self, batch: _InFlight) -> None:
-        if batch.images is None and batch.parts:
-            batch.images = self._canvas(len(batch.step.rows))
-        while batch.reading and batch.images is not None:
-            start, stop, nbytes, payloads = batch.reading.popleft()
-            rendering = self._renderer.submit(batch.step.part(start, stop), payloads, batch.images[start:stop])
-            batch.rendering.append(rendering)
-            self._unrendered.append((nbytes, rendering))
+    def _ask(self) -> None:
+        """Have the next group read."""
+        reads, read = self._reads, self._next_read
+        start, stop = int(reads.starts[read]), int(reads.stops[read])
+        nbytes = self._bytes_of(read)
+        group = self._reader.submit(self._order.rows[start:stop].astype(np.int64))
+        self._asked[int(reads.groups[read])] = _Asked(group, start, stop - start)
+        self._unused.append((int(reads.batches[read]), nbytes))
+        self._unused_bytes += nbytes
+        self._next_read += 1
+
+    def _begin(self, step: Step) -> _InFlight:
+        """Hand a batch, part by part, to the renderer; everything that it needs is being read."""
+        count, whole = len(step.rows), self._renderer.whole
+        batch = _InFlight(step, None if whole or not count else self._canvas(count))
+        size = count if whole else min(PART, -(-count // self._threads))
+        for start in range(0, count, max(size, 1)):
+            stop = min(start + size, count)
+            part = self._part(step.positions[start:stop])
+            images = None if batch.images is None else batch.images[start:stop]
+            batch.rendering.append((part, self._renderer.submit(step.part(start, stop), part, images)))
+        return batch
+
+    def _part(self, positions: Integers) -> _Part:
+        numbers = np.searchsorted(self._order.groups, positions, side="right") - 1
+        groups, slots = [], []
+        for number, position in zip(numbers.tolist(), positions.tolist(), strict=True):
+            asked = self._asked[number]
+            groups.append(asked.group)
+            slots.append(position - asked.start)
+            asked.left -= 1
+            if not asked.left:
+                del self._asked[number]
+        return _Part(groups, slots)

@@ -1,148 +1,178 @@
-"""Payloads from tar files: `pread`s on a few threads, nothing mapped, nothing shared, nothing left behind.
+"""Payloads from tar files: long `preadv`s on a few threads, nothing mapped, nothing shared, nothing left behind.
 
-Threads are enough, since `pread` and crc32 run outside the GIL; worker processes would cost memory, start-up and a
-place to leave things behind. Neighbours of a request that lie close together in a file are fetched by one `pread`:
-reading over a small gap is cheaper than asking twice. Every payload is checked against the crc32 that packing recorded,
+Threads are enough, since `preadv` runs outside the GIL; worker processes would cost memory, start-up and a place to
+leave things behind. One call fills the payloads of a whole run, each where it belongs; what lies between them goes to
+a scrap of memory that stays in the processor's cache. Every payload is checked against the crc32 that packing recorded,
 since a flipped byte in a JPEG mostly decodes in silence.
 """
 
 import os
 import threading
-import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import accumulate
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
+from isal.isal_zlib import crc32
 
-from cxrfast.errors import LoaderError
+from cxrfast.loading.buffers import Buffers
+from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
-from cxrfast.loading.memory import parse_memory
 from cxrfast.loading.pool import ThreadPool
+from cxrfast.loading.render import Payload
+from cxrfast.loading.runs import Run, runs_of
 from cxrfast.loading.samples import Samples
 
 Integers = npt.NDArray[np.int64]
 
-GAP = 16 * 1024
-"""Bytes between two payloads that are rather read over than skipped; JSON and headers of a sample take some 2 KB."""
-LONGEST = 4 * 1024**2
-"""A single `pread` asks for no more than this, unless one payload is larger."""
+GAP = 256_000
+"""Bytes between two wanted payloads that are read over where nothing else is asked for."""
+THREADS = 4
+"""How many runs are read at a time: enough to keep a network file system busy, few enough for one disk's head."""
 OPEN_FILES = 128
 """How many tar files a reader keeps open."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How samples are read."""
+_Found = list[Payload]
+_NOTHING = memoryview(b"")
 
-    threads: int | None = None
-    """How many threads read, and how many decode and warp; None: the CPUs of the affinity mask / ranks on the node."""
-    ahead: str | int = "64MB"
-    """How many stored bytes may have been asked for and not yet rendered; at least a few images always are."""
-    on_error: str = "raise"
-    """A damaged sample raises DamagedSample, which names it."""
 
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise LoaderError(f"threads={self.threads}: at least one thread is needed; None takes what the machine has")
-        if self.on_error != "raise":
-            raise LoaderError(f"on_error={self.on_error!r} is not supported: a damaged sample can only 'raise'")
-        object.__setattr__(self, "ahead", parse_memory(self.ahead, name="ahead"))
+class Group:
+    """Rows that are read together, and their payloads as they come; the memory is used again when all are `used`."""
+
+    def __init__(self, found: _Found, places: list[int], jobs: list[Future[None]], *, free: Callable[[], None]) -> None:
+        self._found = found
+        self._places = places
+        self._jobs = jobs
+        self._free = free
+        self._unused = len(places)
+
+    def take(self, slot: int) -> Payload:
+        """Wait until the group is read and return the payload of one of its rows, by its place in it."""
+        if self._jobs:
+            for job in self._jobs:
+                job.result()
+            self._jobs = []
+        return self._found[self._places[slot]]
+
+    def used(self) -> None:
+        """Say that one more row is rendered; after the last one nothing may look at the payloads."""
+        self._unused -= 1
+        if not self._unused:
+            self._found = []
+            self._free()
 
 
 class Reader:
-    """Reads payloads of rows on threads of its own, in the order asked for, until closed."""
+    """Reads groups of rows on threads of its own, in the order asked for, until closed."""
 
-    def __init__(self, samples: Samples, *, threads: int, counters: Counters) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        counters: Counters,
+        gap: int = GAP,
+        buffers: Buffers | None = None,
+        cache: PixelCache | None = None,
+    ) -> None:
+        """Make a reader; `gap` bytes between two wanted payloads are read over, and what is in `cache` is not read."""
         self._samples = samples
+        self._gap = gap
         self._counters = counters
+        self._cache = cache
         self._files = _OpenFiles(samples, OPEN_FILES)
-        self._pool = ThreadPool(threads, name="cxrfast-read")
+        self._buffers = buffers or Buffers()
+        self._scraps = threading.local()
+        self._pool = ThreadPool(THREADS, name="cxrfast-read")
 
-    def submit(self, rows: Integers) -> Future[list[memoryview]]:
-        """Ask for the payloads of rows (n,); the future holds them in the rows' order, or raises DamagedSample."""
-        return self._pool.submit(self._read, rows)
+    def submit(self, rows: Integers) -> Group:
+        """Ask for the payloads of rows (n,), each of which may be named more than once."""
+        wanted, places = np.unique(rows, return_inverse=True)
+        found: _Found = [_NOTHING] * len(wanted)
+        missing = np.arange(len(wanted)) if self._cache is None else self._take_cached(wanted, found)
+        buffer = self._buffers.take(int(self._samples.nbytes[wanted[missing]].sum()))
+        jobs, at = [], 0
+        for run in runs_of(self._samples, wanted[missing], gap=self._gap):
+            size = sum(run.nbytes)
+            into = buffer[at : at + size]
+            jobs.append(self._pool.submit(self._read_run, run, into, found, missing[run.slots].tolist()))
+            at += size
+        return Group(found, places.tolist(), jobs, free=lambda: self._buffers.give(buffer))
+
+    def read_now(self, row: int) -> Payload:
+        """Return the payload of one row, read by the thread that asks."""
+        found: _Found = [_NOTHING]
+        (run,) = runs_of(self._samples, np.array([row]), gap=self._gap)
+        self._read_run(run, memoryview(bytearray(run.length)), found, [0])
+        return found[0]
 
     def close(self) -> None:
         """Drop what was not begun, wait for what was, and close every file."""
         self._pool.close()
         self._files.close()
 
-    def _read(self, rows: Integers) -> list[memoryview]:
-        started = perf_counter()
-        payloads: dict[int, memoryview] = {}
-        runs = _runs(self._samples, rows)
-        asked = sum(self._read_run(run, payloads) for run in runs)
-        self._counters.add(reads=len(runs), bytes_read=asked, seconds_reading=perf_counter() - started)
-        return [payloads[row] for row in rows.tolist()]
+    def _take_cached(self, rows: Integers, found: _Found) -> Integers:
+        """Put in the pixels that are cached, and return the slots of the rows that are not."""
+        if self._cache is None:
+            return np.arange(len(rows))
+        cached = self._cache.has(rows)
+        for slot in np.flatnonzero(cached).tolist():
+            found[slot] = self._cache.get(int(rows[slot]))
+        return np.flatnonzero(~cached)
 
-    def _read_run(self, run: "_Run", payloads: dict[int, memoryview]) -> int:
-        samples = self._samples
+    def _read_run(self, run: Run, into: memoryview, found: _Found, slots: list[int]) -> None:
+        """Read a run's payloads one behind the other into memory, check them, and put each into its slot."""
+        started = perf_counter()
+        payloads = _cut(into, run.nbytes)
         try:
             with self._files.use(run.file) as descriptor:
-                data = _pread(descriptor, run.stop - run.start, run.start)
+                is_whole = os.preadv(descriptor, self._pieces(run, payloads), run.start) == run.length
+        except OSError:
+            is_whole = False
+        for slot, row, offset, payload in zip(slots, run.rows, run.offsets, payloads, strict=True):
+            found[slot] = self._checked(row, payload) if is_whole else self._alone(run.file, row, offset, payload)
+        self._counters.add(reads=1, bytes_read=run.length, seconds_reading=perf_counter() - started)
+
+    def _pieces(self, run: Run, payloads: Sequence[memoryview]) -> list[memoryview]:
+        """Return the payloads' memory with scrap for what lies between them."""
+        if not hasattr(self._scraps, "memory"):
+            self._scraps.memory = memoryview(bytearray(self._gap))
+        pieces, at = [], run.start
+        for offset, payload in zip(run.offsets, payloads, strict=True):
+            if offset > at:
+                pieces.append(self._scraps.memory[: offset - at])
+            pieces.append(payload)
+            at = offset + len(payload)
+        return pieces
+
+    def _alone(self, file: tuple[int, int], row: int, offset: int, payload: memoryview) -> Payload:
+        """Read one payload of a run that did not come whole, so that only what is damaged is called so."""
+        done = 0
+        try:
+            with self._files.use(file) as descriptor:
+                while done < len(payload) and (count := os.preadv(descriptor, [payload[done:]], offset + done)):
+                    done += count
         except OSError as error:
-            raise samples.damaged(run.rows[0][0], f"cannot be read: {error.strerror or error}") from error
-        for row, begin, stop in run.rows:
-            payloads[row] = self._checked(row, data[begin - run.start : stop - run.start])
-        return len(data)
+            return self._samples.damaged(row, f"cannot be read: {error.strerror or error}")
+        if done < len(payload):
+            return self._samples.damaged(row, f"the file ends after {done} bytes of it: restore it or pack again")
+        return self._checked(row, payload)
 
-    def _checked(self, row: int, payload: memoryview) -> memoryview:
-        if len(payload) != self._samples.nbytes[row]:
-            raise self._samples.damaged(
-                row, f"the file ends after {len(payload)} bytes of it: restore it or pack again"
-            )
-        if zlib.crc32(payload) != self._samples.crc32[row]:
-            raise self._samples.damaged(
-                row, "its bytes are not those that were packed (crc32 differs): restore the file or pack again"
-            )
-        return payload
+    def _checked(self, row: int, payload: memoryview) -> Payload:
+        if crc32(payload) == self._samples.crc32[row]:
+            return payload
+        return self._samples.damaged(
+            row, "its bytes are not those that were packed (crc32 differs): restore the file or pack again"
+        )
 
 
-@dataclass
-class _Run:
-    """Bytes `start` to `stop` of a file (shard set and shard), which hold the payloads of `rows`."""
-
-    file: tuple[int, int]
-    start: int
-    stop: int
-    rows: list[tuple[int, int, int]]
-    """Row, first byte, byte after the last."""
-
-
-def _runs(samples: Samples, rows: Integers) -> list[_Run]:
-    """Join rows that lie close together in one file, in storage order."""
-    runs: list[_Run] = []
-    columns = (samples.shardset, samples.shard, samples.offset, samples.nbytes)
-    places: Sequence[tuple[int, int, int, int, int]] = sorted(
-        zip(*(column[rows].tolist() for column in columns), rows.tolist(), strict=True)
-    )
-    for shardset, shard, offset, nbytes, row in places:
-        stop = offset + nbytes
-        last = runs[-1] if runs else None
-        near = last is not None and last.file == (shardset, shard) and offset - last.stop <= GAP
-        if last is not None and near and stop - last.start <= LONGEST:
-            last.stop = max(last.stop, stop)
-            last.rows.append((row, offset, stop))
-        else:
-            runs.append(_Run((shardset, shard), offset, stop, [(row, offset, stop)]))
-    return runs
-
-
-def _pread(descriptor: int, count: int, offset: int) -> memoryview:
-    """Return `count` bytes from `offset`, or fewer where the file ends: `pread` itself may stop earlier."""
-    data = os.pread(descriptor, count, offset)
-    if len(data) == count:
-        return memoryview(data)
-    parts = [data]
-    while data and (done := sum(map(len, parts))) < count:
-        data = os.pread(descriptor, count - done, offset + done)
-        parts.append(data)
-    return memoryview(b"".join(parts))
+def _cut(memory: memoryview, sizes: Sequence[int]) -> list[memoryview]:
+    ends = list(accumulate(sizes))
+    return [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class _OpenFiles:

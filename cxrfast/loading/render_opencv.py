@@ -15,9 +15,13 @@ import cv2
 import numpy as np
 import torch
 
+from cxrfast.errors import DamagedSample
+from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
-from cxrfast.loading.decode import Gray, UndecodableError, decode
+from cxrfast.loading.damage import Substitutes
+from cxrfast.loading.decode import Gray, decode_sample
 from cxrfast.loading.pool import ThreadPool
+from cxrfast.loading.render import Payloads
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
 from cxrfast.loading.views import Floats
@@ -28,47 +32,58 @@ _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 class OpenCVRenderer:
     """Renders parts of batches on threads of its own until closed."""
 
-    def __init__(self, samples: Samples, *, threads: int, counters: Counters) -> None:
+    whole = False
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        threads: int,
+        counters: Counters,
+        substitutes: Substitutes,
+        cache: PixelCache | None = None,
+    ) -> None:
+        """`substitutes` says what becomes of a damaged sample; `cache` is offered what was decoded."""
         self._samples = samples
         self._counters = counters
+        self._substitutes = substitutes
+        self._cache = cache
         self._pool = ThreadPool(threads, name="cxrfast-render")
 
-    def submit(self, step: Step, payloads: Future[list[memoryview]], images: torch.Tensor) -> Future[None]:
+    def submit(self, step: Step, payloads: Payloads, images: torch.Tensor | None) -> Future[torch.Tensor]:
         """Render n images, once their payloads are there, into images, uint8 (n, V, 1, S, S) in host memory.
 
-        The future raises DamagedSample for a payload that does not decode or is not of the size the manifest gives.
+        The future raises DamagedSample for a sample without pixels that nothing may replace.
         """
-        return self._pool.submit(self._render, step, payloads, images.numpy())
+        if images is None:
+            raise ValueError("the OpenCV renderer needs memory to render into")
+        return self._pool.submit(self._render, step, payloads, images)
 
     def close(self) -> None:
         """Drop what was not begun and wait for what was."""
         self._pool.close()
 
-    def _render(self, step: Step, payloads: Future[list[memoryview]], images: Gray) -> None:
-        inverse = _inverse(step.maps)
-        blobs = payloads.result()
+    def _render(self, step: Step, payloads: Payloads, images: torch.Tensor) -> torch.Tensor:
+        inverse, out = _inverse(step.maps), images.numpy()[:, :, 0]
+        rows, halvings = step.rows.tolist(), step.halvings.tolist()
         decoding = warping = 0.0
-        for index, blob in enumerate(blobs):
+        for index, payload in enumerate(payloads.result()):
             started = perf_counter()
-            image = self._decoded(int(step.rows[index]), blob)
+            try:
+                image = decode_sample(self._samples, rows[index], payload)
+            except DamagedSample as error:
+                payload = self._substitutes.take_place(step, index, error)
+                rows[index], halvings[index] = int(step.rows[index]), step.halvings[index].tolist()
+                inverse[index] = _inverse(step.maps[index])
+                image = decode_sample(self._samples, rows[index], payload)
+            if self._cache is not None:
+                self._cache.offer(rows[index], image)
             decoded = perf_counter()
-            _warp_views(image, step.halvings[index].tolist(), inverse[index], images[index])
+            _warp_views(image, halvings[index], inverse[index], out[index])
             decoding += decoded - started
             warping += perf_counter() - decoded
         self._counters.add(seconds_decoding=decoding, seconds_warping=warping)
-
-    def _decoded(self, row: int, blob: memoryview) -> Gray:
-        try:
-            image = decode(blob)
-        except UndecodableError as error:
-            raise self._samples.damaged(row, f"{error}: pack again") from error
-        height, width = self._samples.height[row], self._samples.width[row]
-        if image.shape != (height, width):
-            raise self._samples.damaged(
-                row,
-                f"it is {image.shape[1]} x {image.shape[0]} pixels, the manifest says {width} x {height}: pack again",
-            )
-        return image
+        return images
 
 
 def halved(image: Gray) -> Gray:
@@ -82,20 +97,24 @@ def halved(image: Gray) -> Gray:
 
 
 def _warp_views(image: Gray, halvings: list[int], inverse: Floats, out: Gray) -> None:
-    """Resample one image into out (V, 1, S, S) by inverse maps (V, 2, 3)."""
+    """Resample one image into out (V, S, S) by inverse maps (V, 2, 3)."""
     sizes = [image]
-    for view, count in enumerate(halvings):
+    for count, back, target in zip(halvings, inverse, out, strict=True):
         while len(sizes) <= count:
             sizes.append(halved(sizes[-1]))
-        target = out[view, 0]
-        cv2.warpAffine(sizes[count], inverse[view], target.shape, dst=target, flags=_FLAGS, hint=cv2.ALGO_HINT_ACCURATE)
+        cv2.warpAffine(sizes[count], back, target.shape, dst=target, flags=_FLAGS, hint=cv2.ALGO_HINT_ACCURATE)
 
 
 def _inverse(maps: Floats) -> Floats:
-    """Return the maps from output to source pixels with OpenCV's centres at whole numbers: (n, V, 2, 3) of the same.
+    """Return the maps from output to source pixels with OpenCV's centres at whole numbers: (..., 2, 3) of the same.
 
-    With corner-based (x', y') = A (x, y) + b and centres half a pixel in: x = A^-1 (x' + 1/2 - b) - 1/2.
+    With corner-based (x', y') = A (x, y) + b and centres half a pixel in: x = A^-1 (x' + 1/2 - b) - 1/2. Written out,
+    since `linalg.inv` of a few matrices costs more than a warp.
     """
-    linear = np.linalg.inv(maps[..., :2])
-    offset = np.einsum("...ij,...j->...i", linear, 0.5 - maps[..., 2]) - 0.5
-    return np.concatenate([linear, offset[..., None]], axis=-1)
+    a, b, c, d = maps[..., 0, 0], maps[..., 0, 1], maps[..., 1, 0], maps[..., 1, 1]
+    x, y = 0.5 - maps[..., 0, 2], 0.5 - maps[..., 1, 2]
+    scale = 1 / (a * d - b * c)
+    out = np.empty_like(maps)
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = d * scale, -b * scale, (d * x - b * y) * scale - 0.5
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = -c * scale, a * scale, (a * y - c * x) * scale - 0.5
+    return out

@@ -27,6 +27,8 @@ class Samples:
         table = shards.table
         self._shards = shards
         self._keys = table["key"]
+        self._hashes = np.empty(len(table), dtype=np.uint64)
+        self._is_hashed = np.zeros(len(table), dtype=np.bool_)
         columns = ("shardset", "shard", "offset", "nbytes", "crc32", "width", "height")
         self.shardset, self.shard, self.offset, self.nbytes, self.crc32, self.width, self.height = (
             table[name].to_numpy(dtype=np.int64) for name in columns
@@ -40,8 +42,12 @@ class Samples:
         return Layout.of(shardset=self.shardset, shard=self.shard, offset=self.offset, nbytes=self.nbytes)
 
     def hashes(self, rows: Integers) -> UInt64Array:
-        """Return the hash of each row's key: uint64 (len(rows),)."""
-        return hash_keys(self._keys.take(rows))
+        """Return the hash of each row's key: uint64 (len(rows),); each is worked out once, when it is first wanted."""
+        new = rows[~self._is_hashed[rows]]
+        if len(new):
+            self._hashes[new] = hash_keys(self._keys.take(new))
+            self._is_hashed[new] = True
+        return self._hashes[rows]
 
     def path(self, shardset: int, shard: int) -> Path:
         """Return the tar file of a shard."""

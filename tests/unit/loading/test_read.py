@@ -8,10 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sets import damage, encoded, noise_images, open_set
 
-from cxrfast.errors import DamagedSample, LoaderError
-from cxrfast.loading import read
+from cxrfast.errors import DamagedSample
+from cxrfast.loading import read, runs
+from cxrfast.loading.buffers import Buffers
+from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
-from cxrfast.loading.read import Reader, Reading
+from cxrfast.loading.read import Reader
 from cxrfast.loading.samples import Samples
 
 
@@ -27,9 +29,26 @@ def shards(tmp_path, images):
 
 @pytest.fixture
 def reader(shards):
-    reader = Reader(Samples(shards), threads=2, counters=Counters())
+    reader = Reader(Samples(shards), counters=Counters())
     yield reader
     reader.close()
+
+
+def payloads(reader, rows):
+    """Return what a group of rows holds: bytes, or the error of a damaged sample."""
+    group = reader.submit(np.array(rows, dtype=np.int64))
+    return [
+        found if isinstance(found := group.take(slot), DamagedSample) else bytes(found) for slot in range(len(rows))
+    ]
+
+
+def counted(shards, rows, **settings):
+    """Return the reader's counts after one group."""
+    counters = Counters()
+    reader = Reader(Samples(shards), counters=counters, **settings)
+    payloads(reader, rows)
+    reader.close()
+    return counters.report()
 
 
 def open_files(folder):
@@ -41,47 +60,51 @@ def open_files(folder):
     return [name for name in names if name.is_relative_to(folder)]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.integers(0, 59), max_size=40))
 def test_payloads_come_in_the_order_asked_for(reader, images, rows):
     """Any rows, in any order, repeated or not, give their own payloads in that order."""
-    found = reader.submit(np.array(rows, dtype=np.int64)).result()
-    assert [bytes(payload) for payload in found] == [encoded(images[row], "png")[1] for row in rows]
+    assert payloads(reader, rows) == [encoded(images[row], "png")[1] for row in rows]
 
 
 def test_neighbours_are_read_together(shards):
-    """Sixteen neighbours of a shard cost one read; every fourth of them too, while far ones are read apart."""
-    for rows, reads in ((range(16), 1), (range(0, 16, 4), 1), (range(8, 24), 2)):
-        counters = Counters()
-        reader = Reader(Samples(shards), threads=1, counters=counters)
-        reader.submit(np.array(rows)).result()
-        reader.close()
-        assert counters.report()["reads"] == reads
+    """Sixteen neighbours of a shard cost one read, and so does every fourth of them; two shards cost two."""
+    for rows, reads in ((range(16), 1), (range(0, 16, 4), 1), (range(8, 24), 2), ([3, 3, 3], 1)):
+        assert counted(shards, list(rows))["reads"] == reads
 
 
-@pytest.mark.parametrize(("gap", "longest", "reads"), [(0, 2**20, 16), (2**20, 2000, 16), (2**20, 2**20, 1)])
-def test_reads_are_joined_within_bounds(shards, monkeypatch, gap, longest, reads):
-    """A read neither runs over a longer gap nor asks for more bytes than is allowed."""
-    monkeypatch.setattr(read, "GAP", gap)
-    monkeypatch.setattr(read, "LONGEST", longest)
-    counters = Counters()
-    reader = Reader(Samples(shards), threads=1, counters=counters)
-    reader.submit(np.arange(16)).result()
-    reader.close()
-    assert counters.report()["reads"] == reads
+@pytest.mark.parametrize(("gap", "longest", "most", "reads"), [
+    (1, 2**20, 400, 16), (2**20, 2000, 400, 16), (2**20, 2**20, 5, 4), (2**20, 2**20, 400, 1)
+])  # fmt: skip
+def test_reads_are_joined_within_bounds(shards, monkeypatch, gap, longest, most, reads):
+    """A read neither runs over a longer gap nor asks for more bytes or pieces than is allowed."""
+    monkeypatch.setattr(runs, "LONGEST", longest)
+    monkeypatch.setattr(runs, "MOST_ROWS", most)
+    assert counted(shards, list(range(16)), gap=gap)["reads"] == reads
+
+
+def test_what_is_read_over_is_bounded(shards):
+    """Of a whole shard, its headers and JSON are read over; of two far samples, nothing between them."""
+    nbytes = shards.table["nbytes"]
+    span = int(shards.table["offset"][15] + nbytes[15] - shards.table["offset"][0])
+    assert counted(shards, list(range(16)))["bytes_read"] == span
+    assert counted(shards, [0, 15], gap=1000)["bytes_read"] == nbytes[0] + nbytes[15]
 
 
 def test_a_read_that_stops_early_is_continued(reader, images, monkeypatch):
-    """`pread` may give fewer bytes than asked for; that is no damage."""
-    whole = os.pread
-    monkeypatch.setattr(os, "pread", lambda descriptor, count, offset: whole(descriptor, min(count, 700), offset))
-    found = reader.submit(np.arange(5)).result()
-    assert [bytes(payload) for payload in found] == [encoded(image, "png")[1] for image in images[:5]]
+    """`preadv` may give fewer bytes than asked for; that is no damage."""
+    whole = os.preadv
+
+    def short(descriptor, pieces, offset):
+        return whole(descriptor, [piece[: min(len(piece), 700)] for piece in pieces][:1], offset)
+
+    monkeypatch.setattr(os, "preadv", short)
+    assert payloads(reader, range(5)) == [encoded(image, "png")[1] for image in images[:5]]
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove", "directory"])
-def test_a_damaged_sample_is_named(shards, harm):
-    """A flipped bit, a file cut short, gone or unreadable: data set, key, shard and path are in the message."""
+def test_a_damaged_sample_is_named(shards, images, harm):
+    """A flipped bit, a file cut short, gone or unreadable: its samples alone are errors, and say which and where."""
     path = shards.tar_path(0, 1)
     if harm == "flip":
         damage(shards, 20)
@@ -91,29 +114,62 @@ def test_a_damaged_sample_is_named(shards, harm):
         path.unlink()
         if harm == "directory":
             path.mkdir()
-    reader = Reader(Samples(shards), threads=1, counters=Counters())
-    try:
-        assert len(reader.submit(np.arange(16)).result()) == 16
-        with pytest.raises(DamagedSample, match=rf"phantom: sample phantom-00020 in shard 1 \({path}"):
-            reader.submit(np.array([20])).result()
-    finally:
-        reader.close()
+    lost = {"flip": [20], "cut": range(20, 32)}.get(harm, range(16, 32))
+    reader = Reader(Samples(shards), counters=Counters())
+    found = payloads(reader, range(48))
+    alone = reader.read_now(20)
+    reader.close()
+    for row, payload in enumerate(found):
+        if row in lost:
+            assert isinstance(payload, DamagedSample)
+            assert f"phantom: sample phantom-{row:05d} in shard 1 ({path}" in str(payload)
+        else:
+            assert payload == encoded(images[row], "png")[1]
+    assert str(alone) == str(found[20])
+
+
+def test_memory_is_used_again(shards, images):
+    """Group after group goes into the memory of the one before, once that is used, and not earlier."""
+    buffers = Buffers()
+    reader = Reader(Samples(shards), counters=Counters(), buffers=buffers)
+    first = reader.submit(np.arange(16))
+    second = reader.submit(np.arange(16, 32))
+    held = [first.take(slot) for slot in range(16)]
+    assert [bytes(payload) for payload in held] == [encoded(image, "png")[1] for image in images[:16]]
+    addresses = {np.frombuffer(held[0], dtype=np.uint8).ctypes.data}
+    second.take(0)
+    for _ in range(16):
+        first.used()
+    third = reader.submit(np.arange(16))
+    assert np.frombuffer(third.take(0), dtype=np.uint8).ctypes.data in addresses
+    reader.close()
+
+
+def test_cached_pixels_are_not_read(shards, images):
+    """What the cache holds comes as pixels, the rest from disk; each in its place."""
+    cache = PixelCache(60, limit=10**6)
+    for row in range(0, 16, 2):
+        cache.offer(row, images[row])
+    counters = Counters()
+    reader = Reader(Samples(shards), counters=counters, cache=cache, gap=1)
+    group = reader.submit(np.arange(16))
+    for slot in range(16):
+        found = group.take(slot)
+        if slot % 2:
+            assert bytes(found) == encoded(images[slot], "png")[1]
+        else:
+            np.testing.assert_array_equal(found, images[slot])
+    reader.close()
+    assert counters.report()["reads"] == 8
 
 
 def test_files_are_closed_and_few_are_open(shards, tmp_path, monkeypatch):
     """At most the allowed number of tars stays open, and none after closing, which may be done twice."""
     monkeypatch.setattr(read, "OPEN_FILES", 2)
-    reader = Reader(Samples(shards), threads=1, counters=Counters())
+    reader = Reader(Samples(shards), counters=Counters())
     for start in (0, 16, 32, 48, 0):
-        reader.submit(np.arange(start, start + 8)).result()
+        payloads(reader, range(start, start + 8))
         assert 1 <= len(open_files(tmp_path)) <= 2
     reader.close()
     reader.close()
     assert not open_files(tmp_path)
-
-
-@pytest.mark.parametrize("wrong", [{"threads": 0}, {"ahead": "much"}, {"on_error": "skip"}])
-def test_reading_that_does_not_work_is_refused(wrong):
-    """The error names the option; skipping damaged samples is not silently ignored."""
-    with pytest.raises(LoaderError, match=next(iter(wrong))):
-        Reading(**wrong)
