@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from small_sets import damage, noise_images, open_set
 
 from cxrfast import Block, Global, Loader, Ranks, Reading, Sequential, ViewSpec
 from cxrfast.errors import DamagedSample, LoaderError, StateMismatch
+from cxrfast.loading.pipeline import DEPTH
 
 TESTS = Path(__file__).resolve().parents[1]
 COUNT = 83
@@ -334,6 +336,55 @@ def test_ctrl_c_leaves_no_thread_and_the_process_ends(shards):
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.splitlines()[-1] == "left []"
+
+
+EXIT = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from cxrfast import Loader, ShardSet, ViewSpec
+from small_sets import with_targets
+loader = Loader(with_targets(ShardSet.open(sys.argv[2])), views=[ViewSpec.paper()], size=24, batch_size=16, seed=5)
+batches = loader.epoch(0)
+next(batches)
+children = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
+shared = [line for line in open("/proc/self/maps") if "/dev/shm" in line]
+print(children, shared, flush=True)
+if sys.argv[3] == "raise":
+    raise RuntimeError("the trainer fails")
+if sys.argv[3] == "exit":
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(("way", "status"), [("end", 0), ("exit", 3), ("raise", 1)])
+def test_a_process_that_ends_amid_an_epoch_leaves_nothing(shards, way, status):
+    """A program that ends, exits or fails amid an epoch ends at once, and had no child process and no shared memory."""
+    command = [sys.executable, "-c", EXIT, str(TESTS), str(shards.folders[0]), way]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == "[] []\n"
+    assert done.stderr.count("Traceback") == (way == "raise")
+
+
+@pytest.mark.parametrize("ahead", [1, 20_000, 60_000])
+def test_reading_ahead_is_bounded(tmp_path, ahead):
+    """However long a consumer waits, no more is read than the blocks in use, `ahead` and the group that is at hand."""
+    images = noise_images(200, low=60, high=61)
+    shards = open_set(tmp_path / "set", images, codec="raw", per_shard=50)
+    each, lanes, memory = images[0].size + 128, 4, 64_000
+    loader = Loader(
+        shards, views=[ViewSpec.plain()], size=8, batch_size=4, seed=1, order=Block(memory=memory, lanes=lanes),
+        reading=Reading(threads=1, ahead=ahead, gap=1),
+    )  # fmt: skip
+    batches = loader.epoch(0)
+    next(batches)
+    settled = -1.0
+    while (now := loader.report()["bytes_read"]) != settled:
+        settled = now
+        time.sleep(0.2)
+    batches.close()
+    assert settled <= memory + max(ahead, memory // lanes) + (DEPTH + 2) * lanes * each
+    assert settled < 0.5 * 200 * each
 
 
 def test_the_report_counts_what_was_done(shards):
