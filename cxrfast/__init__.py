@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cxrfast.loading.order import Block, Global, Sequential
     from cxrfast.loading.ranks import Ranks
     from cxrfast.loading.reading import Reading
+    from cxrfast.loading.sampling import Sampling
     from cxrfast.loading.views import ViewSpec
     from cxrfast.shardset.shardset import ShardSet
 
@@ -23,12 +24,13 @@ _HOME = {
     "Loader": "cxrfast.loading.loader",
     "Ranks": "cxrfast.loading.ranks",
     "Reading": "cxrfast.loading.reading",
+    "Sampling": "cxrfast.loading.sampling",
     "Sequential": "cxrfast.loading.order",
     "ShardSet": "cxrfast.shardset.shardset",
     "ViewSpec": "cxrfast.loading.views",
 }
 
-__all__ = ["Batch", "Block", "Global", "Loader", "Ranks", "Reading", "Sequential", "ShardSet", "ViewSpec"]
+__all__ = ["Batch", "Block", "Global", "Loader", "Ranks", "Reading", "Sampling", "Sequential", "ShardSet", "ViewSpec"]
 
 
 def __getattr__(name: str) -> object:

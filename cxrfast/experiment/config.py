@@ -64,6 +64,17 @@ class DataSettings(Settings):
     split: SplitSettings = SplitSettings()
 
 
+class SamplingSettings(Settings):
+    """How often training images come in an epoch, whose length stays: see `cxrfast.Sampling`."""
+
+    datasets: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="The weight of each image of a data set; 1 where none is named."
+    )
+    balance: bool = Field(
+        default=False, description="Draw each target, and images without any, equally often; needs labels."
+    )
+
+
 class StageSettings(Settings):
     """What the pretext and the classifier have in common."""
 
@@ -72,6 +83,7 @@ class StageSettings(Settings):
     )
     batch_size: int = Field(default=32, ge=1, description="Images a step, over all ranks.")
     seed: int = Field(ge=0, description="Of the order, the views and new weights.")
+    sampling: SamplingSettings = SamplingSettings()
     fit: FitSettings
 
 

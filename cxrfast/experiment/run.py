@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from cxrfast.durable import write_whole
-from cxrfast.errors import ConfigError, TrainingError
+from cxrfast.errors import ConfigError, LoaderError, TrainingError
 from cxrfast.experiment.config import ClassifierStageSettings, Experiment, StageSettings
 from cxrfast.experiment.folder import claim, held, record_split
 from cxrfast.experiment.parts import Parts, open_parts
@@ -30,6 +30,7 @@ from cxrfast.learning.progress import ConsoleProgress, Progress
 from cxrfast.loading.loader import Loader
 from cxrfast.loading.order import Block, Sequential
 from cxrfast.loading.reading import Reading
+from cxrfast.loading.sampling import Sampling
 from cxrfast.loading.views import ViewSpec
 from cxrfast.shardset.shardset import ShardSet
 
@@ -80,6 +81,7 @@ def _check_stages(experiment: Experiment, parts: Parts, device: torch.device) ->
         if stage is None or images is None:
             continue
         check_device(device, stage.fit.precision)
+        _check_sampling(name, stage, images)
         if stage.batch_size > len(images):
             raise ConfigError(
                 f"{name}.batch_size is {stage.batch_size}, but there are only {len(images)} training images; lower it"
@@ -90,6 +92,23 @@ def _check_stages(experiment: Experiment, parts: Parts, device: torch.device) ->
             f"no target of {experiment.data.task} has both a positive and a negative among the {len(labels)} test "
             f"images ({experiment.data.test}); AUROC needs both"
         )
+
+
+def _check_sampling(name: str, stage: StageSettings, images: ShardSet) -> None:
+    sampling = find_sampling(stage)
+    try:
+        if sampling is not None:
+            sampling.weights(images)
+    except LoaderError as error:
+        raise ConfigError(f"{name}.sampling: {error}") from None
+
+
+def find_sampling(stage: StageSettings) -> Sampling | None:
+    """Return how a stage's training images are sampled; None where each comes once."""
+    settings = stage.sampling
+    if not settings.datasets and not settings.balance:
+        return None
+    return Sampling(datasets=settings.datasets, balance=settings.balance)
 
 
 def queue_warning(experiment: Experiment, parts: Parts) -> str | None:
@@ -155,13 +174,20 @@ class _Bench:
 
     def _shuffled(self, part: ShardSet, stage: StageSettings, views: int) -> Loader:
         order = Block(memory=self.experiment.order.memory, lanes=self.experiment.order.lanes)
-        return self._loader(part, stage, [VIEWS[stage.view]] * views, order)
+        return self._loader(part, stage, [VIEWS[stage.view]] * views, order, find_sampling(stage))
 
     def _in_turn(self, part: ShardSet, stage: StageSettings, *, plain: bool, views: int = 1) -> Loader:
         spec = VIEWS["plain"] if plain else VIEWS[stage.view]
         return self._loader(part, stage, [spec] * views, Sequential(lanes=self.experiment.order.lanes))
 
-    def _loader(self, part: ShardSet, stage: StageSettings, views: list[ViewSpec], order: Block | Sequential) -> Loader:
+    def _loader(
+        self,
+        part: ShardSet,
+        stage: StageSettings,
+        views: list[ViewSpec],
+        order: Block | Sequential,
+        sampling: Sampling | None = None,
+    ) -> Loader:
         return Loader(
             part,
             views=views,
@@ -169,6 +195,7 @@ class _Bench:
             batch_size=stage.batch_size,
             seed=stage.seed,
             order=order,
+            sampling=sampling,
             reading=Reading(threads=self.experiment.runtime.threads),
             device=self.device,
         )

@@ -22,7 +22,7 @@ from cxrfast.loading.canvas import Canvases
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.damage import Budget, Substitutes
 from cxrfast.loading.memory import parse_memory
-from cxrfast.loading.order import Block, Last, Order, Sequential, check_sizes, epoch_order
+from cxrfast.loading.order import NOT_SEQUENTIAL, Block, Last, Order, Sequential, check_sizes, epoch_order
 from cxrfast.loading.pipeline import Pipeline
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
@@ -30,6 +30,7 @@ from cxrfast.loading.reading import Reading
 from cxrfast.loading.render import Renderer
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
+from cxrfast.loading.sampling import Sampling, expected_copies, times_drawn
 from cxrfast.loading.steps import Drawing, Step
 from cxrfast.loading.views import ViewSpec
 
@@ -57,6 +58,9 @@ class Loader:
     out each sample exactly once over all ranks: a rank's last batch may be smaller or empty, and all ranks see equally
     many. A sample's view depends on (seed, epoch, key, number of the view) alone.
 
+    With `sampling` an epoch is as long as without, and an image comes as often in it as its weight says, each time in
+    other views.
+
     Threads live only while an epoch is being iterated: leaving the loop, an exception or Ctrl-C ends them. One epoch at
     a time: beginning another ends the one before.
 
@@ -73,6 +77,7 @@ class Loader:
         seed: int,
         last: Last | None = None,
         order: Order | None = None,
+        sampling: Sampling | None = None,
         reading: Reading | None = None,
         ranks: Ranks | None = None,
         device: str | torch.device = "cpu",
@@ -86,6 +91,7 @@ class Loader:
         self._batch_size = batch_size
         self._seed = seed
         self._order: Order = Block() if order is None else order
+        self._sampling = sampling
         self._last: Last = last or ("keep" if isinstance(self._order, Sequential) else "drop")
         self._reading = Reading() if reading is None else reading
         self._ranks = Ranks() if ranks is None else ranks
@@ -94,6 +100,7 @@ class Loader:
         self._lanes = self._ranks.share(self._order.lanes)
         self._samples = Samples(set)
         self._layout = self._samples.layout()
+        self._expected = None if sampling is None else expected_copies(sampling.weights(set))
         self._labels = np.ascontiguousarray(set.labels, dtype=np.float32)
         self._counters = Counters()
         self._budget = Budget(self._reading, self._counters)
@@ -181,6 +188,7 @@ class Loader:
             "views": [states.described(spec) for spec in self._views],
             "size": self._size,
             "order": states.described(self._order),
+            "sampling": None if self._sampling is None else states.described(self._sampling),
             "batch_size": self._batch_size,
             "last": self._last,
             "seed": self._seed,
@@ -195,6 +203,8 @@ class Loader:
             raise LoaderError("views is empty: name at least one, such as [ViewSpec.plain()]")
         if self._size < 1:
             raise LoaderError(f"size={self._size} pixels: a view is at least 1 pixel wide")
+        if self._sampling is not None and isinstance(self._order, Sequential):
+            raise LoaderError(NOT_SEQUENTIAL)
         is_evaluation = self._last == "keep" or isinstance(self._order, Sequential)
         if self._reading.on_error == "skip" and is_evaluation:
             raise LoaderError(
@@ -230,8 +240,11 @@ class Loader:
 
     def _open(self, epoch: int, start: int) -> Pipeline:
         threads = self._reading.threads or self._ranks.cpus()
+        layout = self._layout
+        if self._expected is not None:
+            layout = layout.repeated(times_drawn(self._expected, seed=self._seed, epoch=epoch))
         order = epoch_order(
-            self._order, self._layout, batch_size=self._batch_size, last=self._last, seed=self._seed, epoch=epoch
+            self._order, layout, batch_size=self._batch_size, last=self._last, seed=self._seed, epoch=epoch
         )
         drawing = Drawing(self._samples, self._views, self._size, self._seed, epoch)
         reader = Reader(

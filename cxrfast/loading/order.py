@@ -27,6 +27,10 @@ Last = Literal["drop", "keep"]
 
 READ_TOGETHER = 4 * 1024**2
 """Most stored bytes that `Sequential` reads together."""
+NOT_SEQUENTIAL = (
+    "sampling and order=Sequential() do not go together, since each row comes once in its turn: use Block or Global, "
+    "or no sampling"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class Layout:
     """(k,) how many of them are in each shard that has any."""
     nbytes: Integers
     """(n,) stored bytes of each."""
+    copies: Integers | None = None
+    """(n,) which copy of its row each is, from 0 on; None where every row comes once."""
 
     @classmethod
     def of(cls, *, shardset: Integers, shard: Integers, offset: Integers, nbytes: Integers) -> "Layout":
@@ -47,6 +53,17 @@ class Layout:
         rows = np.lexsort((offset, file))
         _, counts = np.unique(file, return_counts=True)
         return cls(rows.astype(np.int64), counts.astype(np.int64), nbytes[rows].astype(np.int64))
+
+    def repeated(self, times: Integers) -> "Layout":
+        """Return the layout in which row r lies times[r] times, (n,), in one place: what an epoch of a sampling has.
+
+        A row's bytes count as often as it comes: what is read together then holds, if anything, less than it may.
+        """
+        times = times[self.rows]
+        in_shards = np.add.reduceat(times, np.cumsum(self.counts) - self.counts)
+        rows, nbytes = np.repeat(self.rows, times), np.repeat(self.nbytes, times)
+        copies = np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
+        return Layout(rows, in_shards[in_shards > 0], nbytes, copies)
 
     def digest(self) -> str:
         """Return a hash (32 hex digits) of where the rows lie: the same images packed otherwise have another order."""
@@ -88,6 +105,8 @@ class Sequential(_Lanes):
 
     def arrange(self, layout: Layout, *, sizes: Integers, each: int, seed: int, epoch: int) -> "Arranged":
         """Arrange an epoch of lanes of `sizes` rows that give `each` to a batch."""
+        if layout.copies is not None:
+            raise LoaderError(NOT_SEQUENTIAL)
         places = np.empty(len(layout.rows), dtype=np.int64)
         places[layout.rows] = np.arange(len(places))
         places = _stay(places, int(sizes.sum()), seed, epoch)
@@ -134,6 +153,8 @@ class EpochOrder:
     groups: Integers
     """(g + 1,) ascending boundaries into `rows`, 0 first, m last: rows groups[i] to groups[i + 1] are read together,
     before the first of them is used. No group crosses lanes."""
+    copies: Integers | None = None
+    """(m,) which copy of its row each is, from 0 on; None without sampling, where every row comes once."""
 
     @property
     def batches(self) -> int:
@@ -161,12 +182,14 @@ def epoch_order(order: Order, layout: Layout, *, batch_size: int, last: Last, se
     """Return the order of one epoch.
 
     `last="drop"` leaves out n % batch_size rows, drawn afresh in each epoch, so that all batches are full;
-    `last="keep"` visits each row once. Raises LoaderError where the sizes do not fit.
+    `last="keep"` visits each row once, or as often as a repeated layout has it. Raises LoaderError where the
+    sizes do not fit.
     """
     check_sizes(len(layout.rows), batch_size=batch_size, lanes=order.lanes, last=last)
     sizes = lane_sizes(len(layout.rows), batch_size=batch_size, lanes=order.lanes, last=last)
     places, groups = order.arrange(layout, sizes=sizes, each=batch_size // order.lanes, seed=seed, epoch=epoch)
-    return EpochOrder(layout.rows[places], sizes, batch_size, groups)
+    copies = None if layout.copies is None else layout.copies[places]
+    return EpochOrder(layout.rows[places], sizes, batch_size, groups, copies)
 
 
 def check_sizes(count: int, *, batch_size: int, lanes: int, last: Last) -> None:

@@ -16,7 +16,7 @@ from cxrfast.errors import StateMismatch
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-VERSION = 1
+VERSION = 2
 
 _WORDS = {
     "samples": "number of samples",
@@ -26,6 +26,7 @@ _WORDS = {
     "views": "views",
     "size": "size",
     "order": "order",
+    "sampling": "sampling",
     "batch_size": "batch size",
     "last": "last",
     "seed": "seed",

@@ -1,7 +1,7 @@
 """What is to be rendered, batch by batch: rows and the maps of their views.
 
 The maps of a thousand images cost little more to work out than those of one, so they are made for several batches at a
-time. They depend on each image alone, so how they are grouped never shows.
+time. They depend on each image (and on which of its copies it is) alone, so how they are grouped never shows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cxrfast.loading.order import EpochOrder
 from cxrfast.loading.samples import Samples
+from cxrfast.loading.sampling import keys_of_copies
 from cxrfast.loading.views import Floats, Integers, ViewSpec, after_halving, halvings, matrices
 
 _GROUP = 1024
@@ -55,6 +56,8 @@ class Drawing:
         places = np.array(positions, dtype=np.int64)
         rows = order.rows[places].astype(np.int64)
         keys, widths, heights = self.samples.hashes(rows), self.samples.width[rows], self.samples.height[rows]
+        if order.copies is not None:
+            keys = keys_of_copies(keys, order.copies[places])
         counts = np.empty((len(rows), len(self.views)), dtype=np.int64)
         maps: npt.NDArray[np.float64] = np.empty((len(rows), len(self.views), 2, 3))
         for view, spec in enumerate(self.views):

@@ -4,6 +4,7 @@ import pytest
 
 from cxrfast.errors import StateMismatch
 from cxrfast.loading.order import Block
+from cxrfast.loading.sampling import Sampling
 from cxrfast.loading.state import VERSION, check_state, described, fingerprint
 from cxrfast.loading.views import ViewSpec
 
@@ -14,6 +15,7 @@ PARTS = {
     "views": [described(ViewSpec.paper())],
     "size": 64,
     "order": described(Block()),
+    "sampling": None,
     "batch_size": 32,
     "last": "drop",
     "seed": 1,
@@ -38,6 +40,7 @@ def test_an_equal_state_is_taken_after_a_trip_through_json():
         ("views", [described(ViewSpec.plain())], "Views: .*rotation"),
         ("size", 224, "Size: 64 then, 224 now"),
         ("order", described(Block(lanes=4)), 'Order: .*"lanes": 8.* then, .*"lanes": 4'),
+        ("sampling", described(Sampling(datasets={"kermany": 4})), 'Sampling: null then, .*"kermany": 4.0.* now'),
         ("batch_size", 64, "Batch size: 32 then, 64 now"),
         ("last", "keep", 'Last: "drop" then, "keep" now'),
         ("seed", 2, "Seed: 1 then, 2 now"),
