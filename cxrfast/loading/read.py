@@ -24,7 +24,7 @@ from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.pool import ThreadPool
 from cxrfast.loading.render import Payload
-from cxrfast.loading.runs import Run, runs_of
+from cxrfast.loading.runs import LONGEST, Run, runs_of
 from cxrfast.loading.samples import Samples
 
 Integers = npt.NDArray[np.int64]
@@ -35,6 +35,7 @@ THREADS = 4
 """How many runs are read at a time: enough to keep a network file system busy, few enough for one disk's head."""
 OPEN_FILES = 128
 """How many tar files a reader keeps open."""
+_FEW = 8  # short reads that one thread takes in one go, since handing a job over costs as much as a read
 
 
 _Found = list[Payload]
@@ -96,10 +97,10 @@ class Reader:
         missing = np.arange(len(wanted)) if self._cache is None else self._take_cached(wanted, found)
         buffer = self._buffers.take(int(self._samples.nbytes[wanted[missing]].sum()))
         jobs, at = [], 0
-        for run in runs_of(self._samples, wanted[missing], gap=self._gap):
-            size = sum(run.nbytes)
-            into = buffer[at : at + size]
-            jobs.append(self._pool.submit(self._read_run, run, into, found, missing[run.slots].tolist()))
+        for runs in _shared_out(runs_of(self._samples, wanted[missing], gap=self._gap)):
+            size = sum(sum(run.nbytes) for run in runs)
+            slots = [missing[run.slots].tolist() for run in runs]
+            jobs.append(self._pool.submit(self._read_runs, runs, buffer[at : at + size], found, slots))
             at += size
         return Group(found, places.tolist(), jobs, free=lambda: self._buffers.give(buffer))
 
@@ -107,7 +108,7 @@ class Reader:
         """Return the payload of one row, read by the thread that asks."""
         found: _Found = [_NOTHING]
         (run,) = runs_of(self._samples, np.array([row]), gap=self._gap)
-        self._read_run(run, memoryview(bytearray(run.length)), found, [0])
+        self._read_runs([run], memoryview(bytearray(run.length)), found, [[0]])
         return found[0]
 
     def close(self) -> None:
@@ -124,9 +125,18 @@ class Reader:
             found[slot] = self._cache.get(int(rows[slot]))
         return np.flatnonzero(~cached)
 
-    def _read_run(self, run: Run, into: memoryview, found: _Found, slots: list[int]) -> None:
-        """Read a run's payloads one behind the other into memory, check them, and put each into its slot."""
+    def _read_runs(self, runs: list[Run], into: memoryview, found: _Found, slots: list[list[int]]) -> None:
+        """Read some runs' payloads one behind the other into memory, check them, and put each into its slot."""
         started = perf_counter()
+        at = 0
+        for run, places in zip(runs, slots, strict=True):
+            size = sum(run.nbytes)
+            self._read_run(run, into[at : at + size], found, places)
+            at += size
+        asked = sum(run.length for run in runs)
+        self._counters.add(reads=len(runs), bytes_read=asked, seconds_reading=perf_counter() - started)
+
+    def _read_run(self, run: Run, into: memoryview, found: _Found, slots: list[int]) -> None:
         payloads = _cut(into, run.nbytes)
         try:
             with self._files.use(run.file) as descriptor:
@@ -135,7 +145,6 @@ class Reader:
             is_whole = False
         for slot, row, offset, payload in zip(slots, run.rows, run.offsets, payloads, strict=True):
             found[slot] = self._checked(row, payload) if is_whole else self._alone(run.file, row, offset, payload)
-        self._counters.add(reads=1, bytes_read=run.length, seconds_reading=perf_counter() - started)
 
     def _pieces(self, run: Run, payloads: Sequence[memoryview]) -> list[memoryview]:
         """Return the payloads' memory with scrap for what lies between them."""
@@ -168,6 +177,18 @@ class Reader:
         return self._samples.damaged(
             row, "its bytes are not those that were packed (crc32 differs): restore the file or pack again"
         )
+
+
+def _shared_out(runs: list[Run]) -> Iterator[list[Run]]:
+    """Yield runs as what one thread reads in one go: a long one, or a few short ones."""
+    some: list[Run] = []
+    for run in runs:
+        if some and (len(some) == _FEW or sum(run.length for run in some) + run.length > LONGEST):
+            yield some
+            some = []
+        some.append(run)
+    if some:
+        yield some
 
 
 def _cut(memory: memoryview, sizes: Sequence[int]) -> list[memoryview]:

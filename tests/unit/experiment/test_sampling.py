@@ -1,13 +1,10 @@
 """Sampling as an experiment file asks for it: it reaches the training part, and a wrong name ends before training."""
 
 import numpy as np
-import pytest
-from small_runs import experiment
 
 from cxrfast import Loader, Sampling
-from cxrfast.errors import ConfigError
 from cxrfast.experiment import files
-from cxrfast.experiment.run import find_sampling, run
+from cxrfast.experiment.run import run
 
 ONE_STAGE = ("pretext=null", "classifier.fit.epochs=1")
 
@@ -31,7 +28,9 @@ def test_an_experiment_with_sampling_trains_on_what_is_due(phantom_shards, tmp_p
 
     loaders = []
     original = Watched.__init__
-    monkeypatch.setattr(Watched, "__init__", lambda self, *a, **k: (loaders.append((self, 0)), original(self, *a, **k))[1])
+    monkeypatch.setattr(
+        Watched, "__init__", lambda self, *a, **k: (loaders.append((self, 0)), original(self, *a, **k))[1]
+    )
     monkeypatch.setattr("cxrfast.experiment.run.Loader", Watched)
     report = run(chosen, shards=phantom_shards, folder=tmp_path / "run")
     assert report.is_file()
