@@ -80,6 +80,16 @@ def slow_disk(path: Path, *, read_mbps: float = 100.0, read_iops: int = 100) -> 
         _empty(group, into=before)
 
 
+def served(disk: Disk) -> tuple[int, int]:
+    """Return how many bytes and reads the disk has served to this process's own cgroup since that was made."""
+    group = BLKIO / _own_group().lstrip("/")
+    found = []
+    for name in ("blkio.throttle.io_service_bytes", "blkio.throttle.io_serviced"):
+        lines = (line.split() for line in (group / name).read_text().splitlines())
+        found.append(sum(int(line[2]) for line in lines if line[:2] == [disk.number, "Read"]))
+    return found[0], found[1]
+
+
 def drop_cache(files: Iterable[Path]) -> None:
     """Let the kernel forget the cached pages of files, after writing what is not on disk yet.
 

@@ -97,13 +97,19 @@ def test_as_a_context_it_gives_the_process_back(folder):
     code = f"""
 import sys; sys.path.insert(0, {str(TOOL.parent)!r})
 from pathlib import Path
-from slow_disk import slow_disk
+from slow_disk import drop_cache, served, slow_disk
 group = lambda: Path('/proc/self/cgroup').read_text()
 before = group()
+path = Path({str(folder / "file")!r})
+path.write_bytes(bytes(1_000_000))
 try:
     with slow_disk(Path({str(folder)!r}), read_mbps=50, read_iops=50) as disk:
         assert group() != before
         assert disk.read_ahead_kb >= 0 and ':' in disk.number
+        assert served(disk) == (0, 0)
+        drop_cache([path])
+        path.read_bytes()
+        assert served(disk)[0] >= 1_000_000 and 1 <= served(disk)[1] < 300
         raise KeyError
 except KeyError:
     pass
