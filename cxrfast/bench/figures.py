@@ -1,7 +1,8 @@
 """From seconds of rounds to figures: rates and shares of each stage beside its ceiling, medians over rounds.
 
 A stage's rate inside a loader is what it would give if it had all threads to itself: images by its thread seconds times
-threads. So a stage's row can be held against its ceiling, and whatever the threads did besides shows as their rest.
+threads. So a stage's row can be held against its ceiling, and whatever the threads did besides shows as their rest. A
+backend that decodes and warps in one graph (DALI) has the stage `render` instead; its ceiling is itself, never waiting.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,12 @@ from statistics import median
 
 from cxrfast.bench.verdict import Evidence, Verdict, judge
 
-STAGES = ("read", "decode", "warp", "copy", "wait")
+STAGES = ("read", "decode", "warp", "render", "copy", "wait")
 _SECONDS = {
     "read": "seconds_reading",
     "decode": "seconds_decoding",
     "warp": "seconds_warping",
+    "render": "seconds_rendering",
     "copy": "seconds_copying",
     "wait": "seconds_waiting",
 }
@@ -51,7 +53,7 @@ class Stage:
     seconds: float
     """Median seconds a round, those of several threads added."""
     share: float
-    """Of the threads' time; for copy and wait, of the wall time."""
+    """Of the threads' time; for render, copy and wait, of the wall time."""
     rate: Rate | None
     """What it would give with all threads to itself; None where nothing was done, and for wait."""
     ceiling: Rate | None
@@ -87,24 +89,15 @@ def findings(
     `loader` holds the wall seconds of each round, `reports` the loader's sums of each; `ceilings` the seconds of each
     round of `read`, `decode` (not where `raw`), `warp`, `copy` and `bare`.
     """
-    stages = tuple(_stage(name, amounts, loader, reports, ceilings.get(name)) for name in STAGES)
-    share = {stage.name: stage.share for stage in stages}
+    stages = tuple(
+        _stage(name, amounts, loader, reports, ceilings.get(name))
+        for name in STAGES
+        if name != "render" or _spent(name, reports)
+    )
     whole, bare = rate(amounts, loader, amounts.bytes_stored), rate(amounts, ceilings["bare"], amounts.bytes_stored)
     name = "a bare warp loop" if raw else "a bare decode-and-warp loop"
     of_bare = median(b / a for a, b in zip(loader, ceilings["bare"], strict=True))
-    rates = {"storage": _images(amounts, ceilings["read"]), "compute": whole.images / of_bare}
-    if share["copy"]:
-        rates["copy"] = _images(amounts, ceilings["copy"])
-    evidence = Evidence(
-        threads=amounts.threads,
-        loader=whole.images,
-        ceilings=rates,
-        reading=share["read"],
-        computing=share["decode"] + share["warp"],
-        copying=share["copy"],
-        waiting=share["wait"],
-        compute_name=name,
-    )
+    evidence = _evidence(amounts, stages, whole.images, whole.images / of_bare, name, ceilings)
     return Findings(
         amounts=amounts,
         rounds=len(loader),
@@ -114,6 +107,35 @@ def findings(
         of_bare=of_bare,
         stages=stages,
         verdict=judge(evidence),
+    )
+
+
+def _evidence(
+    amounts: Amounts,
+    stages: Sequence[Stage],
+    loader: float,
+    bare: float,
+    bare_name: str,
+    ceilings: Mapping[str, Sequence[float]],
+) -> Evidence:
+    share = {stage.name: stage.share for stage in stages}
+    threads = "1 thread" if amounts.threads == 1 else f"{amounts.threads} threads"
+    rates = {"storage": _images(amounts, ceilings["read"]), "compute": bare}
+    computing, name = share["decode"] + share["warp"], f"{bare_name} on {threads}"
+    if "render" in share:
+        rates["compute"], computing = loader / share["render"], share["render"]
+        name = "the backend's own graph, were it never to wait"
+    if share["copy"]:
+        rates["copy"] = _images(amounts, ceilings["copy"])
+    return Evidence(
+        threads=amounts.threads,
+        loader=loader,
+        ceilings=rates,
+        reading=share["read"],
+        computing=computing,
+        copying=share["copy"],
+        waiting=share["wait"],
+        compute_name=name,
     )
 
 
@@ -139,7 +161,7 @@ def _stage(
     threads = amounts.threads if name in _ON_THREADS else 1
     nbytes = float(amounts.bytes_out if name in ("warp", "copy") else amounts.bytes_stored)
     if name == "read":
-        nbytes = median(report["bytes_read"] for report in reports)
+        nbytes = median(report.get("bytes_read", 0.0) for report in reports)
     worked = name != "wait" and min(spent) > 0
     return Stage(
         name=name,
@@ -148,6 +170,10 @@ def _stage(
         rate=rate(amounts, [took / threads for took in spent], nbytes) if worked else None,
         ceiling=None if alone is None else rate(amounts, alone, nbytes),
     )
+
+
+def _spent(name: str, reports: Sequence[Mapping[str, float]]) -> bool:
+    return any(report.get(_SECONDS[name], 0.0) > 0 for report in reports)
 
 
 def _images(amounts: Amounts, seconds: Sequence[float]) -> float:

@@ -7,10 +7,11 @@ nobody takes would count against it.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -124,8 +125,12 @@ def _for_seconds(shards: "ShardSet", settings: Settings) -> int:
     """Return how many images, in whole batches, take about the seconds of a round."""
     batch = settings.batch_size
     trial = shards.rows(np.arange(-(-_TRIAL // batch) * batch) % len(shards))
+    files = {trial.tar_path(*place) for place in zip(trial.table["shardset"], trial.table["shard"], strict=True)}
+    seconds = float("inf")
     with loader_of(trial, settings) as loader:
-        seconds = min(_epoch(loader, epoch, settings) for epoch in range(2))
+        for epoch in range(2):
+            _drop(files, settings)
+            seconds = min(seconds, _epoch(loader, epoch, settings))
     return max(1, round(settings.seconds * len(trial) / seconds / batch)) * batch
 
 
@@ -152,7 +157,7 @@ def _rounds(
     ceilings: dict[str, list[float]] = {name: [] for name in alone}
     for number in range(settings.rounds + 1):
         before = loader.report()
-        _drop(work, settings)
+        _drop(work.files, settings)
         took = _epoch(loader, number, settings)
         sums = {name: value - before.get(name, 0) for name, value in loader.report().items()}
         if number:
@@ -160,7 +165,7 @@ def _rounds(
             reports.append(sums)
         for name, run in alone.items():
             if name == "read":
-                _drop(work, settings)
+                _drop(work.files, settings)
             took = run()
             if number:
                 ceilings[name].append(took)
@@ -168,14 +173,9 @@ def _rounds(
     return wall, reports, ceilings
 
 
-def _drop(work: Work, settings: Settings) -> None:
-    if settings.cold:
-        drop_from_cache(work.files)
-
-
-def drop_from_cache(files: Sequence[Any]) -> None:
-    """Let the kernel forget the cached pages of files; what is not yet on disk is written first."""
-    for path in files:
+def _drop(files: Iterable[Path], settings: Settings) -> None:
+    """Let the kernel forget the cached pages of files where that is asked for; what is not on disk is written first."""
+    for path in files if settings.cold else ():
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

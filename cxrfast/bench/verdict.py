@@ -41,8 +41,8 @@ class Evidence:
     """Share of the wall time in which batches were copied to the device."""
     waiting: float
     """Share of the wall time in which the consumer waited for a batch."""
-    compute_name: str = "a bare decode-and-warp loop"
-    """What the compute ceiling was."""
+    compute_name: str
+    """What the compute ceiling was, for the sentence: "a bare decode-and-warp loop on 2 threads"."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _name(evidence: Evidence, ceiling: str) -> str:
     threads = "1 thread" if evidence.threads == 1 else f"{evidence.threads} threads"
     return {
         "storage": f"reading the same bytes alone on {threads}",
-        "compute": f"{evidence.compute_name} on {threads}",
+        "compute": evidence.compute_name,
         "copy": "copying the same batches alone",
     }[ceiling]
 

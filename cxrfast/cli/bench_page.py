@@ -74,7 +74,7 @@ def _whole(found: Findings) -> str:
             (bare, found.bare, ""),
         )
     ) + (
-        "\ntime: of the threads' for read, decode and warp, of the clock's for copy and wait (for a batch)\n"
+        "\ntime: of the threads' for read, decode and warp, of the clock's for the others (wait: for a batch)\n"
         "images/s and MB/s: what a stage gives with all threads to itself; alone: the same work and nothing else"
     )  # fmt: skip
 

@@ -68,11 +68,11 @@ def test_settings_that_measure_nothing_are_refused(options, words):
         replace(SETTINGS, **options)
 
 
-def known():
-    """Return findings of invented seconds: two threads, 1,000 images, a wall second a round."""
-    report = {"seconds_reading": 0.2, "seconds_decoding": 1.0, "seconds_warping": 0.5, "seconds_waiting": 0.9}
+def known(copy=0.01, **more):
+    """Return findings of invented seconds: two threads, 1,000 images, a wall second a round; `more` of its report."""
+    report = {"seconds_reading": 0.2, "seconds_decoding": 1.0, "seconds_warping": 0.5, "seconds_waiting": 0.9, **more}
     reports = [{**report, "bytes_read": 3e6}] * 3
-    alone = {"read": [0.05] * 3, "decode": [0.4] * 3, "warp": [0.2] * 3, "copy": [0.01] * 3, "bare": [0.8, 0.9, 0.7]}
+    alone = {"read": [0.05] * 3, "decode": [0.4] * 3, "warp": [0.2] * 3, "copy": [copy] * 3, "bare": [0.8, 0.9, 0.7]}
     amounts = Amounts(images=1000, threads=2, bytes_stored=2_000_000, bytes_out=100_000_000)
     return findings(amounts, loader=[1.0, 1.0, 1.0], reports=reports, ceilings=alone, raw=False)
 
@@ -90,6 +90,25 @@ def test_rates_and_shares_are_of_threads_and_seconds():
     assert stages["copy"].rate is None
     assert known().of_bare == pytest.approx(0.8)
     assert known().verdict.sentence.startswith("compute-bound: 80 % of a bare decode-and-warp loop on 2 threads")
+
+
+def test_copies_are_a_stage_of_the_clock():
+    """Seconds of copying count by the wall; a loader as fast as copies alone is bound by them."""
+    found = known(copy=0.9, seconds_copying=0.95)
+    assert found.stages[-2].share == pytest.approx(0.95)
+    assert found.verdict.sentence.startswith("copy-bound: 90 % of copying the same batches alone")
+    assert known(copy=0.9).verdict.bound == "compute-bound"  # nothing was copied, so its ceiling does not count
+
+
+def test_a_graph_that_decodes_and_warps_in_one_is_its_own_ceiling():
+    """A backend that reports one sum for all of it has a stage of its own, by the clock, and is not held to a loop."""
+    nothing = {"seconds_decoding": 0.0, "seconds_warping": 0.0}
+    found = known(seconds_rendering=0.97, **nothing)
+    stages = {stage.name: stage for stage in found.stages}
+    assert stages["render"].share == pytest.approx(0.97)
+    assert stages["render"].rate.images == pytest.approx(1000 / 0.97)
+    assert found.verdict.sentence.startswith("compute-bound: 97 % of the backend's own graph")
+    assert "render" not in {stage.name for stage in known().stages}
 
 
 def test_the_page_is_a_small_table_and_a_verdict():

@@ -16,6 +16,7 @@ COMPUTE = Evidence(
     computing=0.92,
     copying=0.0,
     waiting=1.0,
+    compute_name="a bare decode-and-warp loop on 2 threads",
 )
 STORAGE = replace(COMPUTE, loader=92.0, ceilings={"storage": 100.0, "compute": 1000.0}, reading=0.98, computing=0.09)
 
@@ -24,8 +25,8 @@ STORAGE = replace(COMPUTE, loader=92.0, ceilings={"storage": 100.0, "compute": 1
     ("evidence", "words"),
     [
         (COMPUTE, "compute-bound: 93 % of a bare decode-and-warp loop on 2 threads"),
-        (replace(COMPUTE, threads=1), "compute-bound: 93 % of a bare decode-and-warp loop on 1 thread;"),
-        (replace(COMPUTE, compute_name="a bare warp loop"), "compute-bound: 93 % of a bare warp loop on 2 threads"),
+        (replace(COMPUTE, compute_name="a bare warp loop"), "compute-bound: 93 % of a bare warp loop; "),
+        (replace(STORAGE, threads=1), "storage-bound: 92 % of reading the same bytes alone on 1 thread; "),
         (STORAGE, "storage-bound: 92 % of reading the same bytes alone on 2 threads"),
         (
             replace(COMPUTE, ceilings={**COMPUTE.ceilings, "copy": 940.0}, computing=0.5, copying=0.9),
@@ -74,6 +75,7 @@ def evidences(draw):
         computing=draw(shares),
         copying=draw(shares),
         waiting=draw(shares),
+        compute_name="a loop",
     )
 
 
