@@ -17,15 +17,12 @@ import cv2
 import numpy as np
 import torch
 
+from cxrfast import Loader, Ranks, Reading, ViewSpec
 from cxrfast.bench.bare import Bare
 from cxrfast.bench.figures import Amounts, Findings, findings
 from cxrfast.bench.work import Work, prepare
 from cxrfast.errors import LoaderError
-from cxrfast.loading.loader import Loader
 from cxrfast.loading.order import Order
-from cxrfast.loading.ranks import Ranks
-from cxrfast.loading.read import Reading
-from cxrfast.loading.views import ViewSpec
 
 if TYPE_CHECKING:
     from cxrfast.shardset.shardset import ShardSet
