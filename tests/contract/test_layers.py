@@ -25,9 +25,10 @@ ROOMS: dict[str, set[str]] = {
     "learning": GROUND | {"labels"},
     "evaluation": GROUND | {"labels"},
     "experiment": GROUND | {"labels", "shardset", "imaging", "loading", "learning", "evaluation"},
+    "bench": GROUND | {"shardset", "loading"},
     "cli": GROUND
     | {"labels", "imaging", "sources", "phantom", "shardset", "packing", "loading", "learning", "evaluation"}
-    | {"experiment"},
+    | {"experiment", "bench"},
 }
 
 # Packages that only these files may name (a folder ends with a slash).
@@ -35,7 +36,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "nvidia": ("loading/render_dali.py",),
     "pydicom": ("imaging/", "phantom/", "sources/"),
     "webdataset": ("shardset/shardset.py",),
-    "torch": ("loading/", "learning/", "experiment/"),
+    "torch": ("loading/", "learning/", "experiment/", "bench/"),
     "torchvision": ("learning/", "experiment/"),
     "sklearn": ("evaluation/",),
 }
@@ -86,7 +87,7 @@ def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
         ("import cxrfast", ("torch", "cv2", "pandas", "numpy")),
         ("from cxrfast import ShardSet", ("torch", "cv2", "webdataset", "matplotlib")),
         ("import cxrfast.packing.run, cxrfast.packing.doctor", ("torch", "webdataset", "matplotlib")),
-        ("import cxrfast.cli.shard, cxrfast.cli.train", ("torch", "cv2", "pandas", "matplotlib")),
+        ("import cxrfast.cli.shard, cxrfast.cli.train, cxrfast.cli.bench", ("torch", "cv2", "pandas", "matplotlib")),
         ("import cxrfast.learning.engine", ("cv2", "webdataset")),
     ],
 )
