@@ -61,8 +61,9 @@ class Layout:
         """
         times = times[self.rows]
         in_shards = np.add.reduceat(times, np.cumsum(self.counts) - self.counts)
+        copies = np.repeat(np.cumsum(times) - times, times)
+        np.subtract(np.arange(len(copies)), copies, out=copies)
         rows, nbytes = np.repeat(self.rows, times), np.repeat(self.nbytes, times)
-        copies = np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
         return Layout(rows, in_shards[in_shards > 0], nbytes, copies)
 
     def digest(self) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+_CHUNK = 1 << 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -107,13 +109,13 @@ def times_drawn(expected: Integers, *, seed: int, epoch: int) -> Integers:
     count = len(expected)
     bits = unit_bits(count)
     rows = chance.permutation(count, "sampling", seed, epoch)
-    phase = int(float(chance.uniform("sampling, phase", seed, epoch)) * (1 << bits))
-    passed = expected[rows]
-    np.cumsum(passed, out=passed)
-    passed += phase
-    passed >>= bits
+    at = int(float(chance.uniform("sampling, phase", seed, epoch)) * (1 << bits))
     times = np.empty(count, dtype=np.int64)
-    times[rows] = np.diff(passed, prepend=0)
+    for start in range(0, count, _CHUNK):  # so that millions of rows need little memory beside their own
+        chunk = rows[start : start + _CHUNK]
+        ends = at + np.cumsum(expected[chunk])
+        times[chunk] = np.diff(ends >> bits, prepend=at >> bits)
+        at = int(ends[-1])
     return times
 
 
