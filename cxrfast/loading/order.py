@@ -12,6 +12,7 @@ are the same on 1, 2, 4 or 8 ranks. What a lane reads together, its groups, is p
 
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ Last = Literal["drop", "keep"]
 
 READ_TOGETHER = 4 * 1024**2
 """Most stored bytes that `Sequential` reads together."""
+_CHUNK = 1 << 16
 NOT_SEQUENTIAL = (
     "sampling and order=Sequential() do not go together, since each row comes once in its turn: use Block or Global, "
     "or no sampling"
@@ -190,7 +192,10 @@ def epoch_order(order: Order, layout: Layout, *, batch_size: int, last: Last, se
     sizes = lane_sizes(len(layout.rows), batch_size=batch_size, lanes=order.lanes, last=last)
     places, groups = order.arrange(layout, sizes=sizes, each=batch_size // order.lanes, seed=seed, epoch=epoch)
     copies = None if layout.copies is None else layout.copies[places]
-    return EpochOrder(layout.rows[places], sizes, batch_size, groups, copies)
+    # Rows take the place of places, so that millions of them are never held twice.
+    for start in range(0, len(places), _CHUNK):
+        places[start : start + _CHUNK] = layout.rows[places[start : start + _CHUNK]]
+    return EpochOrder(places, sizes, batch_size, groups, copies)
 
 
 def check_sizes(count: int, *, batch_size: int, lanes: int, last: Last) -> None:
@@ -221,7 +226,7 @@ def lane_sizes(count: int, *, batch_size: int, lanes: int, last: Last) -> Intege
 
 
 def _stay(places: Integers, stay: int, seed: int, epoch: int) -> Integers:
-    """Return `stay` of the places (n,) in their order, each as likely to be left out.
+    """Return `stay` of the places (n,) in their order, moved up in place, each as likely to be left out.
 
     One is left out of each of equal segments of a ring whose start is drawn too: distinct without drawing again, the
     same chance for every place, and spread over all shards.
@@ -230,12 +235,13 @@ def _stay(places: Integers, stay: int, seed: int, epoch: int) -> Integers:
     leave = count - stay
     if not leave:
         return places
-    mask = np.ones(count, dtype=np.bool_)
     edges = np.arange(leave + 1, dtype=np.int64) * count // leave
     within = chance.uniform("left out", seed, epoch, np.arange(leave)) * np.diff(edges)
     start = chance.integers(count, "left out, start", seed, epoch)
-    mask[(edges[:-1] + within.astype(np.int64) + start) % count] = False
-    return places[mask]
+    out = np.sort((edges[:-1] + within.astype(np.int64) + start) % count).tolist()
+    for number, (left_out, following) in enumerate(pairwise([*out, count])):
+        places[left_out - number : following - number - 1] = places[left_out + 1 : following]
+    return places[:stay]
 
 
 def _permuted_shards(counts: Integers, seed: int, epoch: int) -> Integers:

@@ -165,7 +165,7 @@ def test_block_mixes_inside_its_blocks():
 @pytest.mark.parametrize("last", ["drop", "keep"])
 @pytest.mark.parametrize("kind", ORDERS)
 def test_an_order_takes_few_bytes_a_row(kind, last):
-    """Working out an order of m rows takes at most 20 bytes a row, of which the rows themselves are 8.
+    """Working out an order of m rows takes at most 18 bytes a row, of which the rows themselves are 8.
 
     NumPy's memory is counted where it is asked for, so the bound holds on any machine.
     """
@@ -180,7 +180,7 @@ def test_an_order_takes_few_bytes_a_row(kind, last):
     finally:
         tracemalloc.stop()
     assert len(order.rows) == count - (count % 1024 if last == "drop" else 0)
-    assert peak <= 20 * count
+    assert peak <= 18 * count
 
 
 def test_rows_are_found_where_they_lie():
