@@ -22,10 +22,11 @@ from cxrfast.loading.order import Block, Last, Order, Sequential, check_sizes, e
 from cxrfast.loading.pipeline import Pipeline
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader, Reading
+from cxrfast.loading.render_dali import DaliRenderer, installed, require
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step, steps
-from cxrfast.loading.views import ViewSpec
+from cxrfast.loading.views import ViewSpec, most_halvings
 
 if TYPE_CHECKING:
     from cxrfast.shardset.shardset import ShardSet
@@ -83,6 +84,8 @@ class Loader:
         self._ranks = Ranks() if ranks is None else ranks
         self._device = _checked_device(device)
         self._check(backend)
+        # Nothing in a batch depends on this but the last gray level.
+        self._dali = backend == "dali" or (backend == "auto" and self._device.type == "cuda" and installed())
         self._lanes = self._ranks.share(self._order.lanes)
         self._samples = Samples(set)
         self._layout = self._samples.layout()
@@ -168,10 +171,10 @@ class Loader:
         }
 
     def _check(self, backend: str) -> None:
+        if backend not in ("auto", "opencv", "dali"):
+            raise LoaderError(f"backend={backend!r} is not a backend: 'auto', 'opencv' or 'dali'")
         if backend == "dali":
-            raise LoaderError("backend='dali' is not part of this version: use backend='opencv' (or 'auto')")
-        if backend not in ("auto", "opencv"):
-            raise LoaderError(f"backend={backend!r} is not a backend: 'auto' or 'opencv'")
+            require()
         if not self._views:
             raise LoaderError("views is empty: name at least one, such as [ViewSpec.plain()]")
         if self._size < 1:
@@ -207,10 +210,28 @@ class Loader:
             steps(batches, self._samples, views=self._views, size=self._size, seed=self._seed, epoch=epoch),
             self._samples,
             reader=Reader(self._samples, threads=threads, counters=self._counters),
-            renderer=OpenCVRenderer(self._samples, threads=threads, counters=self._counters),
+            renderer=self._renderer(threads),
             canvas=Canvases(shape, pinned=self._device.type == "cuda").take,
             ahead=int(self._reading.ahead),
             threads=threads,
+        )
+
+    def _renderer(self, threads: int) -> OpenCVRenderer | DaliRenderer:
+        samples = self._samples
+        if not self._dali:
+            return OpenCVRenderer(samples, threads=threads, counters=self._counters)
+        halvings = (
+            most_halvings(spec, widths=samples.width, heights=samples.height, size=self._size) for spec in self._views
+        )
+        return DaliRenderer(
+            samples,
+            num_views=len(self._views),
+            size=self._size,
+            threads=threads,
+            device=self._device,
+            most_halvings=max(halvings),
+            pixels=samples.holds_arrays(),
+            counters=self._counters,
         )
 
     def _batch(self, step: Step, images: torch.Tensor) -> Batch:
@@ -224,6 +245,8 @@ class Loader:
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if tensor.is_cuda:
+        return tensor  # it was made there
     return tensor.pin_memory().to(device, non_blocking=True)
 
 

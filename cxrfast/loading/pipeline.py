@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from cxrfast.errors import LoaderError
+from cxrfast.loading.dali_inputs import Payload
 from cxrfast.loading.read import Reader
+from cxrfast.loading.render_dali import DaliRenderer
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
@@ -36,7 +38,7 @@ class _InFlight:
     step: Step
     parts: int
     reading: deque[tuple[int, int, int, Payloads]] = field(default_factory=deque)  # start, stop, bytes
-    rendering: list[Future[None]] = field(default_factory=list)
+    rendering: list[Future[Any]] = field(default_factory=list)
     images: "torch.Tensor | None" = None
 
 
@@ -49,7 +51,7 @@ class Pipeline:
         samples: Samples,
         *,
         reader: Reader,
-        renderer: OpenCVRenderer,
+        renderer: OpenCVRenderer | DaliRenderer,
         canvas: "Callable[[int], torch.Tensor]",
         ahead: int,
         threads: int,
@@ -64,7 +66,7 @@ class Pipeline:
         self._threads = threads
         self._batches: deque[_InFlight] = deque()
         self._unread: deque[tuple[_InFlight, int, int, int]] = deque()  # batch, start, stop, bytes
-        self._unrendered: deque[tuple[int, Future[None]]] = deque()
+        self._unrendered: deque[tuple[int, Future[Any]]] = deque()
         self._bytes = 0
         self._closed = False
 
@@ -77,7 +79,9 @@ class Pipeline:
             batch = self._batches[0]
             for part in range(batch.parts):
                 # Parts are begun in order, and one always is where none is left unrendered: so this one has been.
-                self._wait(batch.rendering[part])
+                rendered = self._wait(batch.rendering[part])
+                if self._renderer.whole:
+                    batch.images = rendered
                 self._advance()
             self._batches.popleft()
             self._advance()
@@ -97,9 +101,9 @@ class Pipeline:
         self._reader.close()
         self._renderer.close()
 
-    def _wait(self, rendering: Future[None]) -> None:
+    def _wait(self, rendering: Future[Any]) -> Any:  # noqa: ANN401
         try:
-            rendering.result()
+            return rendering.result()
         except CancelledError:
             self._check_open()
             raise
@@ -126,7 +130,7 @@ class Pipeline:
             if step is None:
                 return False
             count = len(step.rows)
-            size = min(PART, -(-count // self._threads))
+            size = count if self._renderer.whole else min(PART, -(-count // self._threads))
             starts = range(0, count, max(size, 1))
             batch = _InFlight(step, len(starts))
             self._batches.append(batch)
@@ -136,10 +140,16 @@ class Pipeline:
         return True
 
     def _render(self, batch: _InFlight) -> None:
-        if batch.images is None and batch.parts:
+        if batch.images is None and batch.parts and not self._renderer.whole:
             batch.images = self._canvas(len(batch.step.rows))
-        while batch.reading and batch.images is not None:
+        while batch.reading:
             start, stop, nbytes, payloads = batch.reading.popleft()
-            rendering = self._renderer.submit(batch.step.part(start, stop), payloads, batch.images[start:stop])
-            batch.rendering.append(rendering)
+            batch.rendering.append(self._begin(batch, start, stop, payloads))
+            rendering = batch.rendering[-1]
             self._unrendered.append((nbytes, rendering))
+
+    def _begin(self, batch: _InFlight, start: int, stop: int, payloads: Payloads) -> Future[Any]:
+        if isinstance(self._renderer, DaliRenderer):
+            return self._renderer.submit(batch.step, cast("Future[list[Payload]]", payloads))
+        assert batch.images is not None
+        return self._renderer.submit(batch.step.part(start, stop), payloads, batch.images[start:stop])

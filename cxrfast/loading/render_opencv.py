@@ -28,6 +28,8 @@ _FLAGS = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 class OpenCVRenderer:
     """Renders parts of batches on threads of its own until closed."""
 
+    whole = False
+
     def __init__(self, samples: Samples, *, threads: int, counters: Counters) -> None:
         self._samples = samples
         self._counters = counters

@@ -1,0 +1,240 @@
+"""Decode, halve and warp with NVIDIA DALI: whole batches in one graph, on a GPU from the JPEG on, or on the CPU.
+
+On a GPU nothing but stored bytes crosses the bus and no CPU is left with decoding, for the price of a JPEG decoder
+that differs by a few gray levels from the CPU's. On the CPU it gives the OpenCV renderer's pixels within rounding, far
+more slowly: that form is for checking the graph where there is no GPU.
+
+A graph that met a damaged image is never used again: the image is named, and the next batch gets a new graph. Images
+that come as stored bytes are decoded by DALI; a set that holds plain arrays, and whoever keeps decoded pixels, uses the
+form that is fed pixels (`pixels=True`), for all images alike, so that no image depends on its neighbours.
+"""
+
+from concurrent.futures import Future
+from itertools import cycle
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxrfast.errors import DamagedSample, LoaderError
+from cxrfast.loading.counters import Counters
+from cxrfast.loading.dali_graph import build, strips
+from cxrfast.loading.dali_inputs import Payload, blame, check_size, geometry, pixels_of
+from cxrfast.loading.pool import ThreadPool
+from cxrfast.loading.samples import Samples
+from cxrfast.loading.steps import Step
+
+LANES = {"cpu": 1, "cuda": 2}
+"""Graphs that a renderer takes in turns: on a GPU one is fed and decodes headers while the other one computes."""
+_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, MemoryError)
+"""What DALI's own exceptions become in Python."""
+
+
+def installed() -> bool:
+    """Return whether DALI can be imported."""
+    try:
+        _dali()
+    except ImportError:
+        return False
+    return True
+
+
+def _dali() -> Any:  # noqa: ANN401
+    import nvidia.dali.fn
+    import nvidia.dali.types
+
+    return nvidia.dali
+
+
+def require() -> None:
+    """Raise LoaderError with the remedy where DALI cannot be imported."""
+    if not installed():
+        toolkit = "120" if (torch.version.cuda or "").startswith("12.") else "130"
+        raise LoaderError(
+            f"backend='dali' needs NVIDIA DALI, which is not installed (it exists for Linux alone): "
+            f"pip install 'nvidia-dali-cuda{toolkit}>=2.4', or use backend='opencv'"
+        )
+
+
+class DaliRenderer:
+    """Renders whole batches, a few in turns, into tensors of DALI's own until closed."""
+
+    whole = True
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        num_views: int,
+        size: int,
+        threads: int,
+        device: torch.device,
+        most_halvings: int,
+        pixels: bool,
+        counters: Counters,
+    ) -> None:
+        """`most_halvings` is the most that any step will ask for; more is met by another graph, which takes time.
+
+        Raises LoaderError where DALI is not installed.
+        """
+        require()
+        number: int | None = device.index
+        if device.type == "cuda" and number is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        self._shape = (num_views, 1, size, size)
+        self._device = device
+        self._decoders = ThreadPool(threads, name="cxrfast-decode") if pixels else None
+        self._lanes = [
+            _Lane(
+                samples,
+                num_views=num_views,
+                size=size,
+                threads=threads,
+                device=device,
+                most_halvings=most_halvings,
+                decoders=self._decoders,
+                counters=counters,
+            )
+            for _ in range(LANES[device.type])
+        ]
+        self._turns = cycle(self._lanes)
+
+    def submit(self, step: Step, payloads: Future[list[Payload]], images: None = None) -> Future[torch.Tensor]:
+        """Render n images once their payloads are there: uint8 (n, V, 1, S, S) on the device, `images` being unused.
+
+        The tensor shares DALI's memory, which is kept while the tensor lives and while work that was queued before its
+        end is running. It is ready on that stream which is torch's current one where `result()` is called. The future
+        raises DamagedSample for a payload that is one, does not decode or is not of the size the manifest gives, and
+        LoaderError in DALI's words where it fails for any other reason.
+        """
+        if not len(step.rows):
+            empty: Future[torch.Tensor] = Future()
+            empty.set_result(torch.empty((0, *self._shape), dtype=torch.uint8, device=self._device))
+            return empty
+        rendering = _Rendering()
+        next(self._turns).submit(step, payloads).add_done_callback(rendering.settle)
+        return rendering
+
+    def close(self) -> None:
+        """Drop what was not begun, wait for what was, and end DALI's threads; doing it again does nothing."""
+        for lane in self._lanes:
+            lane.close()
+        if self._decoders is not None:
+            self._decoders.close()
+
+
+class _Rendering(Future[torch.Tensor]):
+    """A batch that DALI makes, and that becomes torch's where it is asked for: only there the stream is known."""
+
+    def result(self, timeout: float | None = None) -> torch.Tensor:
+        return torch.utils.dlpack.from_dlpack(super().result(timeout))
+
+    def settle(self, made: Future[Any]) -> None:
+        """Take over what became of the lane's work."""
+        if made.cancelled():
+            self.cancel()
+        elif (error := made.exception()) is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(made.result())
+
+
+class _Lane:
+    """One graph at a time and the thread that feeds it."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        num_views: int,
+        size: int,
+        threads: int,
+        device: torch.device,
+        most_halvings: int,
+        decoders: ThreadPool | None,
+        counters: Counters,
+    ) -> None:
+        self._samples = samples
+        self._views = num_views
+        self._size = size
+        self._threads = threads
+        self._device = device
+        self._most = most_halvings
+        self._decoders = decoders
+        self._counters = counters
+        self._capacity = 0
+        self._graph: Any = None
+        self._pool = ThreadPool(1, name="cxrfast-dali")
+
+    def submit(self, step: Step, payloads: Future[list[Payload]]) -> Future[Any]:
+        return self._pool.submit(self._render, step, payloads)
+
+    def close(self) -> None:
+        self._pool.close()
+        self._graph = None
+
+    def _render(self, step: Step, payloads: Future[list[Payload]]) -> Any:  # noqa: ANN401
+        given = payloads.result()
+        for payload in given:
+            if isinstance(payload, DamagedSample):
+                raise payload
+        arrays = self._arrays(given, step)
+        started = perf_counter()
+        images, sizes, words = self._run(step, arrays)
+        self._counters.add(seconds_rendering=perf_counter() - started)
+        if images is None:
+            blame(given, step.rows, self._samples)
+            raise LoaderError(f"DALI cannot render a batch of {len(step.rows)} images on {self._device}: {words}")
+        for row, (height, width) in zip(step.rows.tolist(), sizes, strict=True):
+            check_size(height, width, row, self._samples)
+        return images
+
+    def _arrays(self, payloads: list[Payload], step: Step) -> list[Any]:
+        """Return what the graph is fed: stored bytes (nbytes,), or pixels (h, w, 1)."""
+        if self._decoders is None:
+            return [np.frombuffer(payload, dtype=np.uint8) for payload in payloads]  # type: ignore[arg-type]
+        with self._counters.timed("seconds_decoding"):
+            rows, count = step.rows.tolist(), len(payloads)
+            decoded = list(self._decoders.map(pixels_of, payloads, rows, [self._samples] * count))
+        return [image[..., None] for image in decoded]
+
+    def _run(self, step: Step, arrays: list[Any]) -> tuple[Any, list[list[int]], str]:
+        """Return images and sizes [height, width]; or no images and what DALI said, its graph being gone."""
+        columns = strips(self._size, device=self._device.type)
+        try:
+            graph = self._fitting(len(step.rows), int(step.halvings.max(initial=0)))
+            inputs = geometry(step, self._samples, most_halvings=self._most, starts=[start for start, _ in columns])
+            images, sizes = graph.run(images=arrays, **inputs)
+            return images.as_tensor(), np.asarray(sizes.as_tensor())[:, :2].tolist(), ""
+        except _ERRORS as error:
+            # The words alone are kept: a traceback would keep the graph, and with it DALI's threads.
+            words = str(error)
+        self._graph, self._capacity = None, 0
+        return None, [], _telling(words)
+
+    def _fitting(self, count: int, halvings: int) -> Any:  # noqa: ANN401
+        if self._graph is None or count > self._capacity or halvings > self._most:
+            self._graph = None  # the old graph ends before the new one takes memory
+            self._capacity, self._most = max(count, self._capacity), max(halvings, self._most)
+            self._graph = self._built()
+        return self._graph
+
+    def _built(self) -> Any:  # noqa: ANN401
+        return build(
+            _dali(),
+            num_views=self._views,
+            size=self._size,
+            most_halvings=self._most,
+            pixels=self._decoders is not None,
+            batch_size=self._capacity,
+            num_threads=self._threads,
+            device=self._device,
+        )
+
+
+def _telling(words: str) -> str:
+    """Return what DALI found, without where in our graph and without what follows from it."""
+    lines = [line.strip() for line in words.splitlines()]
+    found = next((number + 1 for number, line in enumerate(lines) if line.startswith("encountered")), 0)
+    return " ".join(line for line in lines[found:] if line and not line.startswith("Current pipeline"))[:300]
