@@ -397,7 +397,7 @@ def test_cuda_without_a_device_is_refused(shards):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_batches_on_cuda_equal_those_on_the_cpu(shards):
     """Tensors are on the device, ready on the current stream, and equal to the bit."""
-    batches = list(loader_of(shards, device="cuda", last="keep").epoch(0))
+    batches = list(loader_of(shards, device="cuda", backend="opencv", last="keep").epoch(0))
     assert all(tensor.is_cuda for batch in batches for tensor in (batch.images, batch.labels, batch.index))
     there = [(b.index.tolist(), b.labels.cpu().numpy().tobytes(), b.images.cpu().numpy().tobytes()) for b in batches]
     assert there == content(loader_of(shards, last="keep").epoch(0))
