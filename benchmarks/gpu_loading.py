@@ -26,7 +26,7 @@ from measure import Figures, ratio, spread
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from small_sets import encoded, open_set
 
-from cxrfast import Loader, Sequential, ShardSet, ViewSpec, phantom
+from cxrfast import Batch, Loader, Sequential, ShardSet, ViewSpec, phantom
 from cxrfast.learning.amp import autocast
 from cxrfast.learning.classifier import Classifier
 from cxrfast.loading import dali_graph
@@ -229,12 +229,12 @@ def training(shards: ShardSet, device: torch.device, *, batch: int, rounds: int)
     return figures
 
 
-def _training_step(device: torch.device) -> Callable[[Any], None]:
+def _training_step(device: torch.device) -> Callable[[Batch], None]:
     model = Classifier(outputs=2, seed=0, start="random").to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     criterion = torch.nn.BCEWithLogitsLoss()
 
-    def train(batch: Any) -> None:  # noqa: ANN401
+    def train(batch: Batch) -> None:
         with autocast(device, "bf16"):
             logits = model.logits(batch.images)
         optimiser.zero_grad()
@@ -245,14 +245,14 @@ def _training_step(device: torch.device) -> Callable[[Any], None]:
 
 
 def _step_seconds(
-    train: Callable[[Any], None],
-    held: Any,
+    train: Callable[[Batch], None],
+    held: Batch,
     loader: Loader | None,
     device: torch.device,
-    steps_each: int,  # noqa: ANN401
+    steps_each: int,
 ) -> float:
     """Return the seconds of a step, over an epoch's steps after the first; on `held` where there is no loader."""
-    batches: Iterator[Any] = iter([held] * steps_each) if loader is None else loader.epoch(0)
+    batches: Iterator[Batch] = iter([held] * steps_each) if loader is None else loader.epoch(0)
     train(next(batches))
     _synchronise(device)
     started, count = time.perf_counter(), 0

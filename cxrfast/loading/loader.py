@@ -1,8 +1,9 @@
 """Batches of views from packed shards, the same on any number of ranks and threads, resumable at any batch.
 
 A loader trades generality for that: what a batch holds is fixed by set, views, size, order, batch size, last and seed
-alone (see `order` and `views`), so going on at batch b of epoch e needs no replay and no saved generators. Threads,
-read ahead, device and backend only decide how fast it comes.
+alone (see `order` and `views`), so going on at batch b of epoch e needs no replay and no saved generators. Threads and
+read ahead only decide how fast it comes; so do device and backend, but for how pixels are rounded and, where a GPU
+decodes JPEG, a few gray levels of its decoder's.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,9 @@ class Loader:
     Threads live only while an epoch is being iterated: leaving the loop, an exception or Ctrl-C ends them. One epoch at
     a time: beginning another ends the one before.
 
+    `backend`: "opencv" renders on the CPU, and for a CUDA device into pinned memory that is copied over; "dali" renders
+    on the device, and on a CUDA device hands out memory of DALI's own; "auto" is "dali" on CUDA where it is installed.
+
     Raises LoaderError where sizes, ranks, device or backend do not fit.
     """
 
@@ -84,7 +88,6 @@ class Loader:
         self._ranks = Ranks() if ranks is None else ranks
         self._device = _checked_device(device)
         self._check(backend)
-        # Nothing in a batch depends on this but the last gray level.
         self._dali = backend == "dali" or (backend == "auto" and self._device.type == "cuda" and installed())
         self._lanes = self._ranks.share(self._order.lanes)
         self._samples = Samples(set)

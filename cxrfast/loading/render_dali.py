@@ -76,6 +76,9 @@ class DaliRenderer:
     ) -> None:
         """`most_halvings` is the most that any step will ask for; more is met by another graph, which takes time.
 
+        With `pixels`, payloads may be pixels and stored arrays, and what is stored as JPEG or PNG is decoded on as many
+        `threads`; without, all of them are stored JPEGs or PNGs.
+
         Raises LoaderError where DALI is not installed.
         """
         require()
@@ -100,7 +103,9 @@ class DaliRenderer:
         ]
         self._turns = cycle(self._lanes)
 
-    def submit(self, step: Step, payloads: Future[list[Payload]], images: None = None) -> Future[torch.Tensor]:
+    def submit(
+        self, step: Step, payloads: Future[list[Payload]], images: torch.Tensor | None = None
+    ) -> Future[torch.Tensor]:
         """Render n images once their payloads are there: uint8 (n, V, 1, S, S) on the device, `images` being unused.
 
         The tensor shares DALI's memory, which is kept while the tensor lives and while work that was queued before its
@@ -134,7 +139,9 @@ class _Rendering(Future[torch.Tensor]):
         """Take over what became of the lane's work."""
         if made.cancelled():
             self.cancel()
-        elif (error := made.exception()) is not None:
+        if not self.set_running_or_notify_cancel():
+            return
+        if (error := made.exception()) is not None:
             self.set_exception(error)
         else:
             self.set_result(made.result())
@@ -201,24 +208,24 @@ class _Lane:
 
     def _run(self, step: Step, arrays: list[Any]) -> tuple[Any, list[list[int]], str]:
         """Return images and sizes [height, width]; or no images and what DALI said, its graph being gone."""
-        columns = strips(self._size, device=self._device.type)
+        self._fit(len(step.rows), int(step.halvings.max(initial=0)))
+        starts = [start for start, _ in strips(self._size, device=self._device.type)]
+        inputs = geometry(step, self._samples, most_halvings=self._most, starts=starts)
         try:
-            graph = self._fitting(len(step.rows), int(step.halvings.max(initial=0)))
-            inputs = geometry(step, self._samples, most_halvings=self._most, starts=[start for start, _ in columns])
-            images, sizes = graph.run(images=arrays, **inputs)
+            self._graph = self._graph or self._built()
+            images, sizes = self._graph.run(images=arrays, **inputs)
             return images.as_tensor(), np.asarray(sizes.as_tensor())[:, :2].tolist(), ""
         except _ERRORS as error:
             # The words alone are kept: a traceback would keep the graph, and with it DALI's threads.
             words = str(error)
-        self._graph, self._capacity = None, 0
+        self._graph = None
         return None, [], _telling(words)
 
-    def _fitting(self, count: int, halvings: int) -> Any:  # noqa: ANN401
-        if self._graph is None or count > self._capacity or halvings > self._most:
-            self._graph = None  # the old graph ends before the new one takes memory
+    def _fit(self, count: int, halvings: int) -> None:
+        """End a graph that is too small, before its successor takes memory."""
+        if count > self._capacity or halvings > self._most:
+            self._graph = None
             self._capacity, self._most = max(count, self._capacity), max(halvings, self._most)
-            self._graph = self._built()
-        return self._graph
 
     def _built(self) -> Any:  # noqa: ANN401
         return build(

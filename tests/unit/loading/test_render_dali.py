@@ -1,5 +1,6 @@
 """DALI's graph by itself, on the CPU: halving to the bit, batches of any size, damage, and what is left behind."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -13,11 +14,13 @@ import torch
 from backends import ends_with, native_threads, needs_dali, shared_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from reference import halve, render
 from small_sets import encoded, noise_images, open_set
 
 from cxrfast.errors import DamagedSample, LoaderError
 from cxrfast.loading.counters import Counters
+from cxrfast.loading.decode import decode
 from cxrfast.loading.render_dali import DaliRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
@@ -112,6 +115,20 @@ def test_stored_bytes_are_decoded_as_opencv_does(tmp_path, codec):
         both.append(renderer.submit(identity(range(20)), done(blobs)).result())
         renderer.close()
     assert torch.equal(*both)
+
+
+def test_an_orientation_in_the_header_is_ignored(tmp_path):
+    """Packing has already turned what was to be turned: a JPEG that says so still is shown as it is stored."""
+    image = noise_images(1)[0]
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(stream, "jpeg", quality=95, exif=exif)
+    samples = samples_of(tmp_path / "set", [image], payloads=[("jpg", stream.getvalue())])
+    renderer = renderer_of(samples, size=64, pixels=False)
+    found = renderer.submit(identity([0]), done([memoryview(stream.getvalue())])).result()[0, 0, 0].numpy()
+    renderer.close()
+    np.testing.assert_array_equal(found, corner(decode(memoryview(stream.getvalue())), 64))
 
 
 def test_any_batch_size_gives_the_same_pixels(tmp_path):
@@ -236,10 +253,11 @@ def test_tensors_outlive_the_renderer(tmp_path):
 
 
 def test_what_was_not_begun_is_cancelled(tmp_path):
-    """Closing while the first batch waits for its bytes: once they fail, all futures end."""
+    """Closing while the first batch waits for its bytes: once they fail, all futures end, one cancelled before too."""
     renderer = renderer_of(samples_of(tmp_path / "set", noise_images(4)))
     reading = Future()
-    first, second = (renderer.submit(identity([row]), reading) for row in range(2))
+    first, second, third = (renderer.submit(identity([row]), reading) for row in range(3))
+    assert third.cancel()
     closing = threading.Thread(target=renderer.close)
     closing.start()
     with pytest.raises(CancelledError):

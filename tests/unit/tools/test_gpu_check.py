@@ -32,6 +32,7 @@ def test_views_too_far_apart_are_a_failure():
 
 
 @needs_dali
+@pytest.mark.slow
 def test_all_that_it_measures_runs_on_the_cpu(tmp_path, monkeypatch):
     """A dry run over a few images gives each figure, and the views of both backends are within a level."""
     monkeypatch.setattr(sys.modules["gpu_loading"], "DRAWN", 6)
