@@ -252,7 +252,7 @@ def test_tensors_outlive_the_renderer(tmp_path):
         np.testing.assert_array_equal(tensor[0, 0, 0].numpy(), corner(image, 48))
 
 
-def test_what_was_not_begun_is_cancelled(tmp_path):
+def test_what_was_not_begun_is_cancelled(tmp_path, caplog):
     """Closing while the first batch waits for its bytes: once they fail, all futures end, one cancelled before too."""
     renderer = renderer_of(samples_of(tmp_path / "set", noise_images(4)))
     reading = Future()
@@ -267,6 +267,8 @@ def test_what_was_not_begun_is_cancelled(tmp_path):
         first.result(timeout=30)
     closing.join(30)
     assert not closing.is_alive()
+    assert third.cancelled()
+    assert not caplog.records  # a callback that raises is logged, and nothing else
 
 
 SCRIPT = """
