@@ -10,7 +10,7 @@ ifeq ($(shell uname -s),Linux)
 EXTRAS := dev,cluster,cuda13
 endif
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test gpu-check lint format clean
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ lint: setup
 # One thread a process: small networks on many threads wait for each other more than they compute.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# For whoever has an NVIDIA GPU: the tests marked gpu, parity, speed; one file in benchmarks/results. Without one: status 2.
+gpu-check: setup
+	$(BIN)/python tools/gpu_check.py
 
 format: setup
 	$(BIN)/ruff format .

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def finish(name: str, figures: Figures, *, record: bool) -> None:
     from cxrfast.experiment.folder import environment  # it loads torch, which would count as memory of what is measured
 
     facts = environment()
-    facts["packages"] = {**facts["packages"], **{package: version(package) for package in PACKAGES}}
+    facts["packages"] = {**facts["packages"], **{name: found for name in PACKAGES if (found := _version(name))}}
     facts["load"] = round(os.getloadavg()[0], 2)
     text = json.dumps({"benchmark": name, "figures": figures, "environment": facts}, indent=2) + "\n"
     print(text, end="")
@@ -127,3 +127,10 @@ def finish(name: str, figures: Figures, *, record: bool) -> None:
         path = RESULTS / f"{name}_{machine(facts)}_{date}_{commit}.json"
         path.write_text(text)
         print(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

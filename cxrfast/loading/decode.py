@@ -45,10 +45,8 @@ def decode_sample(samples: "Samples", row: int, payload: memoryview | Gray | Dam
     """Return a row's pixels, uint8 (height, width); raises DamagedSample, which names it, where it has none."""
     if isinstance(payload, DamagedSample):
         raise payload
-    if isinstance(payload, np.ndarray):
-        return payload
     try:
-        image = decode(payload)
+        image = payload if isinstance(payload, np.ndarray) else decode(payload)
     except UndecodableError as error:
         raise samples.damaged(row, f"{error}: pack again") from error
     height, width = int(samples.height[row]), int(samples.width[row])

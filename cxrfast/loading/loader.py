@@ -16,6 +16,7 @@ import torch
 
 from cxrfast.errors import LoaderError
 from cxrfast.loading import state as states
+from cxrfast.loading.backends import find_backend, find_device, open_renderer
 from cxrfast.loading.buffers import Buffers
 from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.canvas import Canvases
@@ -28,7 +29,6 @@ from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
 from cxrfast.loading.reading import Reading
 from cxrfast.loading.render import Renderer
-from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.sampling import Sampling, expected_copies, times_drawn
 from cxrfast.loading.steps import Drawing, Step
@@ -95,8 +95,9 @@ class Loader:
         self._last: Last = last or ("keep" if isinstance(self._order, Sequential) else "drop")
         self._reading = Reading() if reading is None else reading
         self._ranks = Ranks() if ranks is None else ranks
-        self._device = _checked_device(device)
-        self._check(backend)
+        self._device = find_device(device)
+        self._backend = find_backend(backend, self._device)
+        self._check()
         self._lanes = self._ranks.share(self._order.lanes)
         self._samples = Samples(set)
         self._layout = self._samples.layout()
@@ -194,11 +195,7 @@ class Loader:
             "seed": self._seed,
         }
 
-    def _check(self, backend: str) -> None:
-        if backend == "dali":
-            raise LoaderError("backend='dali' is not part of this version: use backend='opencv' (or 'auto')")
-        if backend not in ("auto", "opencv"):
-            raise LoaderError(f"backend={backend!r} is not a backend: 'auto' or 'opencv'")
+    def _check(self) -> None:
         if not self._views:
             raise LoaderError("views is empty: name at least one, such as [ViewSpec.plain()]")
         if self._size < 1:
@@ -271,8 +268,16 @@ class Loader:
         )
 
     def _renderer(self, threads: int, substitutes: Substitutes) -> Renderer:
-        return OpenCVRenderer(
-            self._samples, threads=threads, counters=self._counters, substitutes=substitutes, cache=self._cache
+        return open_renderer(
+            self._backend,
+            self._samples,
+            views=self._views,
+            size=self._size,
+            threads=threads,
+            device=self._device,
+            counters=self._counters,
+            substitutes=substitutes,
+            cache=self._cache,
         )
 
     def _batch(self, step: Step, images: torch.Tensor) -> Batch:
@@ -286,16 +291,6 @@ class Loader:
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if tensor.is_cuda:
+        return tensor  # it was made there
     return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise LoaderError(f"device={device!r} is not a device: 'cpu', 'cuda' or 'cuda:1'") from error
-    if found.type not in ("cpu", "cuda"):
-        raise LoaderError(f"device={device!r} is not supported: 'cpu' or 'cuda'")
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise LoaderError(f"device={device!r}, but torch sees no CUDA device here: use device='cpu'")
-    return found

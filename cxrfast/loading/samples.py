@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
+_NPY_HEADER = 128
+"""Bytes before the pixels of a stored array, whatever its size."""
+
 
 class Samples:
     """The n samples of a set: place, size and checksum of each image's payload."""
@@ -40,6 +43,10 @@ class Samples:
     def layout(self) -> Layout:
         """Return what the epoch's order needs to know."""
         return Layout.of(shardset=self.shardset, shard=self.shard, offset=self.offset, nbytes=self.nbytes)
+
+    def holds_arrays(self) -> bool:
+        """Return whether any image is stored as a plain array: what has just that many bytes is taken for one."""
+        return bool((self.nbytes == self.width * self.height + _NPY_HEADER).any())
 
     def hashes(self, rows: Integers) -> UInt64Array:
         """Return the hash of each row's key: uint64 (len(rows),); each is worked out once, when it is first wanted."""

@@ -118,6 +118,16 @@ def halvings(maps: Floats) -> Integers:
     return np.asarray(np.maximum(counts, 0), dtype=np.int64)
 
 
+def most_halvings(spec: ViewSpec, *, widths: Integers, heights: Integers, size: int) -> int:
+    """Return the most halvings that any draw of the view asks for, over images of sizes (n,)."""
+    wide, high = widths.astype(np.float64), heights.astype(np.float64)
+    side = np.maximum(wide, high) if spec.frame == "pad" else _largest_crop(spec, wide, high)
+    # A drawn scale may come out a few units of rounding smaller than the smallest; at a power of two that changes
+    # nothing, since 1/2 itself is halved.
+    least = size / side.max(initial=1.0) * spec.scale[0] * (1 - 1e-9)
+    return int(halvings(np.array([[[least, 0.0, 0.0], [0.0, least, 0.0]]]))[0])
+
+
 def after_halving(maps: Floats, counts: Integers) -> Floats:
     """Return the maps from the halved sources' pixels to output pixels: float64 (n, 2, 3)."""
     adjusted = maps.copy()
@@ -153,3 +163,8 @@ def _square(spec: ViewSpec, widths: Floats, heights: Floats, draws: _Draws) -> t
     left = draws.between("left", np.zeros_like(side), widths - side)
     top = draws.between("top", np.zeros_like(side), heights - side)
     return side, left + side / 2, top + side / 2
+
+
+def _largest_crop(spec: ViewSpec, widths: Floats, heights: Floats) -> Floats:
+    short, long = np.minimum(widths, heights), np.maximum(widths, heights)
+    return np.asarray(np.minimum(np.sqrt(np.minimum(spec.area[1], short / long) * widths * heights), short))

@@ -1,9 +1,11 @@
 """What a loader does about damaged samples: an error that names the sample, or a substitute within a budget."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
+from backends import BACKENDS
 from small_sets import damage, encoded, noise_images, open_set
 
 from cxrfast import Block, Global, Loader, Ranks, Reading, Sequential, ViewSpec
@@ -34,10 +36,16 @@ def hurt(images, tmp_path_factory):
     return shards
 
 
-def make(shards, **settings):
+def loader_of(shards, **settings):
     reading = Reading(threads=2, on_error="skip", budget=len(HURT))
     given = {"views": [ViewSpec.paper()] * 2, "size": 24, "batch_size": 16, "seed": 5, "reading": reading}
     return Loader(shards, **(given | settings))
+
+
+@pytest.fixture(params=BACKENDS)
+def make(request):
+    """Return what makes a loader with a backend; each test holds for all."""
+    return partial(loader_of, backend=request.param)
 
 
 def slots(loader, epoch):
@@ -53,7 +61,7 @@ def slots(loader, epoch):
 
 @pytest.mark.parametrize("order", [Block(), Block(memory="9kB", lanes=4), Global()])
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_a_substitute_takes_the_place_and_nothing_else_moves(whole, hurt, order, epoch):
+def test_a_substitute_takes_the_place_and_nothing_else_moves(make, whole, hurt, order, epoch):
     """A damaged sample's place holds a good one of a later (or an early) batch of its lane, whole in every respect."""
     loader = make(hurt, order=order)
     expected, found = slots(make(whole, order=order), epoch), slots(loader, epoch)
@@ -70,7 +78,7 @@ def test_a_substitute_takes_the_place_and_nothing_else_moves(whole, hurt, order,
     assert replaced == len(HURT) == loader.report()["skipped"] == len(loader.damaged)
 
 
-def test_each_damaged_sample_is_named_once(hurt, caplog):
+def test_each_damaged_sample_is_named_once(make, hurt, caplog):
     """A warning and an entry of `damaged` name data set, key, shard and path, however many epochs meet the sample."""
     loader = make(hurt)
     with caplog.at_level(logging.WARNING, logger="cxrfast"):
@@ -85,7 +93,7 @@ def test_each_damaged_sample_is_named_once(hurt, caplog):
 
 
 @pytest.mark.parametrize("world", [2, 4, 8])
-def test_substitutes_are_the_same_on_any_ranks_and_after_a_resume(hurt, world):
+def test_substitutes_are_the_same_on_any_ranks_and_after_a_resume(make, hurt, world):
     """The parts of all ranks laid end to end are the batches of one; an epoch from batch 2 on is the tail."""
     alone = [batch.index.tolist() for batch in make(hurt).epoch(1)]
     parts = [
@@ -97,7 +105,7 @@ def test_substitutes_are_the_same_on_any_ranks_and_after_a_resume(hurt, world):
 
 
 @pytest.mark.parametrize("budget", range(len(HURT)))
-def test_more_damage_than_the_budget_ends_the_epoch(hurt, budget):
+def test_more_damage_than_the_budget_ends_the_epoch(make, hurt, budget):
     """The error says how many there are, how many were allowed, and names the last one."""
     loader = make(hurt, reading=Reading(threads=2, on_error="skip", budget=budget))
     with pytest.raises(DamagedSample, match=rf"{budget + 1} damaged .* budget of {budget} .*phantom-000"):
@@ -105,7 +113,7 @@ def test_more_damage_than_the_budget_ends_the_epoch(hurt, budget):
 
 
 @pytest.mark.parametrize(("share", "probation", "enough"), [(0.04, 96, False), (0.05, 96, True), (0.01, 400, True)])
-def test_a_share_is_taken_of_what_was_seen_or_of_the_probation(hurt, share, probation, enough):
+def test_a_share_is_taken_of_what_was_seen_or_of_the_probation(make, hurt, share, probation, enough):
     """4 damaged of 96: 5 % of 96 allow 4, 4 % allow 3; 1 % of a probation of 400 allow 4."""
     loader = make(hurt, reading=Reading(threads=1, on_error="skip", budget=share, probation=probation))
     if enough:
@@ -115,7 +123,7 @@ def test_a_share_is_taken_of_what_was_seen_or_of_the_probation(hurt, share, prob
             slots(loader, 0)
 
 
-def test_nothing_good_in_the_lane_is_an_error(images, tmp_path):
+def test_nothing_good_in_the_lane_is_an_error(make, images, tmp_path):
     """Where no other batch has a good sample at this place, the damaged one is raised in spite of the budget."""
     shards = open_set(tmp_path / "set", images[:16])
     damage(shards, 3)
@@ -126,13 +134,13 @@ def test_nothing_good_in_the_lane_is_an_error(images, tmp_path):
 @pytest.mark.parametrize(
     "settings", [{"order": Sequential()}, {"last": "keep"}, {"order": Sequential(), "last": "drop"}]
 )
-def test_an_evaluation_never_skips(whole, settings):
+def test_an_evaluation_never_skips(make, whole, settings):
     """Where each sample is handed out once, none may be left out in silence."""
     with pytest.raises(LoaderError, match="evaluation"):
         make(whole, **settings)
 
 
-def test_a_substitute_has_the_label_of_its_own_row(whole, hurt):
+def test_a_substitute_has_the_label_of_its_own_row(make, whole, hurt):
     """`index`, `labels` and pixels are of one row, the substitute's."""
     for batch in make(hurt).epoch(0):
         np.testing.assert_array_equal(batch.labels.numpy(), hurt.labels[batch.index.numpy()])

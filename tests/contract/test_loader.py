@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS
 from small_sets import damage, noise_images, open_set
 
 from cxrfast import Block, Global, Loader, Ranks, Reading, Sequential, ViewSpec
@@ -35,9 +37,20 @@ def own_shards(tmp_path):
     return open_set(tmp_path / "set", noise_images(COUNT), per_shard=13)
 
 
-def make(shards, **settings):
+def loader_of(shards, **settings):
     given = {"views": PAPER, "size": 24, "batch_size": 16, "seed": 5, "reading": Reading(threads=2)}
     return Loader(shards, **(given | settings))
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+def make(backend):
+    """Return what makes a loader: a test that asks for this holds for every backend."""
+    return partial(loader_of, backend=backend)
 
 
 def content(batches):
@@ -56,7 +69,7 @@ def no_thread_stays():
     assert not threads()
 
 
-def test_a_batch_is_what_the_design_says(shards):
+def test_a_batch_is_what_the_design_says(make, shards):
     """Images uint8 (B, V, 1, S, S), labels float32 (B, C) and index int64 (B,) of the set's rows, on the CPU."""
     batch = next(iter(make(shards).epoch(0)))
     assert batch.images.shape == (16, 2, 1, 24, 24)
@@ -66,7 +79,7 @@ def test_a_batch_is_what_the_design_says(shards):
 
 @pytest.mark.parametrize("order", [Block(), Block(memory="20kB", lanes=4), Global(), Sequential()])
 @pytest.mark.parametrize("last", ["drop", "keep"])
-def test_ranks_together_give_the_batches_of_one(shards, order, last):
+def test_ranks_together_give_the_batches_of_one(make, shards, order, last):
     """Laid end to end, the parts of 2, 4 and 8 ranks are the global batches of one: rows, labels and pixels."""
     alone = content(make(shards, order=order, last=last).epoch(3))
     rows = [row for indices, *_ in alone for row in indices]
@@ -84,7 +97,7 @@ def test_ranks_together_give_the_batches_of_one(shards, order, last):
         assert joined == alone
 
 
-def test_a_view_is_the_same_in_any_batch(shards):
+def test_a_view_is_the_same_in_any_batch(make, shards):
     """Pixels depend on seed, epoch, key and view: not on order, batch size, number of threads or read-ahead."""
     seen = defaultdict(set)
     for settings in (
@@ -100,7 +113,7 @@ def test_a_view_is_the_same_in_any_batch(shards):
     assert all(len(images) == 1 for images in seen.values())
 
 
-def test_views_epochs_and_seeds_differ(shards):
+def test_views_epochs_and_seeds_differ(make, shards):
     """The two views of an image differ; so do another epoch's and another seed's; the same again does not."""
     order = Sequential()
     first = torch.cat([batch.images for batch in make(shards, order=order).epoch(0)])
@@ -111,7 +124,7 @@ def test_views_epochs_and_seeds_differ(shards):
         assert all((first[row] != images[row]).any() for row in range(COUNT))
 
 
-def test_views_may_be_of_different_kinds(shards):
+def test_views_may_be_of_different_kinds(make, shards):
     """Any number of views: one decode serves all, each as if it were alone in its place."""
     kinds = [ViewSpec.plain(), ViewSpec.simclr(), ViewSpec.paper()]
     together = torch.cat([batch.images for batch in make(shards, views=kinds).epoch(0)])
@@ -122,7 +135,7 @@ def test_views_may_be_of_different_kinds(shards):
 
 @pytest.mark.parametrize("last", ["drop", "keep"])
 @pytest.mark.parametrize("start", [0, 1, 4, 5, 6])
-def test_epoch_from_a_batch_on_is_the_tail(shards, last, start):
+def test_epoch_from_a_batch_on_is_the_tail(make, shards, last, start):
     """`epoch(e, start=b)` equals the undisturbed epoch without its first b batches, bit for bit."""
     loader = make(shards, last=last)
     if start > loader.batches_per_epoch:
@@ -138,12 +151,12 @@ sys.path.insert(0, sys.argv[1])
 from hashlib import sha256
 from cxrfast import Loader, Ranks, Reading, ShardSet, ViewSpec
 from small_sets import with_targets
-folder, world = sys.argv[2], int(sys.argv[3])
+folder, world, backend = sys.argv[2], int(sys.argv[3]), sys.argv[4]
 state = json.loads(sys.stdin.read())
 for rank in range(world):
     loader = Loader(
         with_targets(ShardSet.open(folder)), views=[ViewSpec.paper()] * 2, size=24, batch_size=16, seed=5,
-        ranks=Ranks(rank=rank, world_size=world), reading=Reading(threads=1),
+        ranks=Ranks(rank=rank, world_size=world), reading=Reading(threads=1), backend=backend,
     )
     loader.load_state_dict(state)
     at = loader.state_dict()
@@ -154,7 +167,7 @@ for rank in range(world):
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_a_new_process_goes_on_bit_for_bit(shards, world):
+def test_a_new_process_goes_on_bit_for_bit(make, backend, shards, world):
     """A state saved in the middle of an epoch continues elsewhere, over the next epoch too, on other ranks as well."""
     loader = make(shards)
     batches = iter(loader.epoch(4))
@@ -163,12 +176,12 @@ def test_a_new_process_goes_on_bit_for_bit(shards, world):
     state = loader.state_dict()
     assert (state["version"], state["epoch"], state["batches"]) == (2, 4, 3)
     batches.close()
-    command = [sys.executable, "-c", RESUME, str(TESTS), str(shards.folders[0]), str(world)]
+    command = [sys.executable, "-c", RESUME, str(TESTS), str(shards.folders[0]), str(world), backend]
     told = subprocess.run(command, input=json.dumps(state), capture_output=True, text=True, check=True).stdout
-    assert sorted(told.splitlines()) == sorted(_undisturbed(shards, world))
+    assert sorted(told.splitlines()) == sorted(_undisturbed(make, shards, world))
 
 
-def _undisturbed(shards, world):
+def _undisturbed(make, shards, world):
     for rank in range(world):
         for epoch, skip in ((4, 3), (5, 0)):
             loader = make(shards, ranks=Ranks(rank=rank, world_size=world))
@@ -191,30 +204,30 @@ def _undisturbed(shards, world):
 )
 def test_a_state_of_other_settings_is_refused(shards, change, words):
     """What differs is named; ranks, threads and read-ahead may differ."""
-    state = make(shards).state_dict()
+    state = loader_of(shards).state_dict()
     with pytest.raises(StateMismatch, match=words):
-        make(shards, **change).load_state_dict(state)
-    make(shards, ranks=Ranks(rank=1, world_size=4), reading=Reading(threads=7)).load_state_dict(state)
+        loader_of(shards, **change).load_state_dict(state)
+    loader_of(shards, ranks=Ranks(rank=1, world_size=4), reading=Reading(threads=7)).load_state_dict(state)
 
 
 def test_a_state_of_other_data_is_refused(shards):
     """Other rows, another order of rows, other labels: each is another set."""
-    state = make(shards).state_dict()
+    state = loader_of(shards).state_dict()
     with pytest.raises(StateMismatch, match="Number of samples: 83 then, 82 now"):
-        make(shards.rows(np.arange(82))).load_state_dict(state)
+        loader_of(shards.rows(np.arange(82))).load_state_dict(state)
     with pytest.raises(StateMismatch, match="are not the same"):
-        make(shards.rows(np.arange(COUNT)[::-1])).load_state_dict(state)
+        loader_of(shards.rows(np.arange(COUNT)[::-1])).load_state_dict(state)
 
 
 def test_a_state_of_the_same_images_packed_otherwise_is_refused(tmp_path):
     """Shards of another size give `Block` another order: going on in it would repeat some images and miss others."""
     images = noise_images(40)
-    state = make(open_set(tmp_path / "a", images, per_shard=16), batch_size=8).state_dict()
+    state = loader_of(open_set(tmp_path / "a", images, per_shard=16), batch_size=8).state_dict()
     with pytest.raises(StateMismatch, match="how they were packed"):
-        make(open_set(tmp_path / "b", images, per_shard=10), batch_size=8).load_state_dict(state)
+        loader_of(open_set(tmp_path / "b", images, per_shard=10), batch_size=8).load_state_dict(state)
 
 
-def test_picked_rows_are_those_of_the_picked_set(shards):
+def test_picked_rows_are_those_of_the_picked_set(make, shards):
     """`index` counts rows of the set that the loader was given; pixels are those of the key, wherever it lies."""
     picked = np.random.default_rng(0).permutation(COUNT)[:40]
     whole = torch.cat([batch.images for batch in make(shards, order=Sequential(lanes=1)).epoch(0)])
@@ -222,7 +235,7 @@ def test_picked_rows_are_those_of_the_picked_set(shards):
         assert torch.equal(batch.images, whole[picked[batch.index.numpy()]])
 
 
-def test_a_damaged_sample_ends_the_epoch_by_name(own_shards):
+def test_a_damaged_sample_ends_the_epoch_by_name(make, own_shards):
     """One flipped bit in a tar: the error names data set, key, shard and path, and nothing is left running."""
     path = damage(own_shards, 30)
     loader = make(own_shards, last="keep")
@@ -231,7 +244,7 @@ def test_a_damaged_sample_ends_the_epoch_by_name(own_shards):
     assert not threads()
 
 
-def test_a_payload_that_does_not_decode_is_named(tmp_path):
+def test_a_payload_that_does_not_decode_is_named(make, tmp_path):
     """Bytes with a right checksum that are no image, or one of another size than the manifest's."""
     images = noise_images(16)
     payloads = [("png", b"not an image at all")] * 16
@@ -248,7 +261,7 @@ def fails_in_the_loop(loader):
         len(batch.index) / 0
 
 
-def test_leaving_an_epoch_early_leaves_nothing(shards):
+def test_leaving_an_epoch_early_leaves_nothing(make, shards):
     """After `break`, an exception in the loop, or an exhausted epoch no thread is left, and the next epoch is whole."""
     loader = make(shards)
     whole = content(make(shards).epoch(1))
@@ -265,7 +278,7 @@ def test_leaving_an_epoch_early_leaves_nothing(shards):
     assert not threads()
 
 
-def test_beginning_another_epoch_ends_the_one_before(shards):
+def test_beginning_another_epoch_ends_the_one_before(make, shards):
     """One epoch at a time: the old iterator says so instead of mixing two, the new one is whole."""
     loader = make(shards)
     old = loader.epoch(0)
@@ -277,7 +290,7 @@ def test_beginning_another_epoch_ends_the_one_before(shards):
     assert content([first, *new]) == content(make(shards).epoch(1))
 
 
-def test_two_loaders_live_side_by_side(shards):
+def test_two_loaders_live_side_by_side(make, shards):
     """Batches of two loaders, taken in turns, are those of each alone."""
     one, two = make(shards), make(shards, seed=9)
     pairs = list(zip(one.epoch(0), two.epoch(0), strict=True))
@@ -285,7 +298,7 @@ def test_two_loaders_live_side_by_side(shards):
     assert content(pair[1] for pair in pairs) == content(make(shards, seed=9).epoch(0))
 
 
-def test_closing_is_idempotent_and_final(shards):
+def test_closing_is_idempotent_and_final(make, shards):
     """`close` ends the running epoch; again it does nothing; afterwards an epoch is refused in words."""
     loader = make(shards)
     batches = loader.epoch(0)
@@ -302,7 +315,7 @@ def test_closing_is_idempotent_and_final(shards):
     assert not threads()
 
 
-def test_batches_belong_to_the_caller(shards):
+def test_batches_belong_to_the_caller(make, shards):
     """No batch that is held changes while later ones and later epochs are made."""
     loader = make(shards)
     held = [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
@@ -315,7 +328,8 @@ import sys, threading, signal, os
 sys.path.insert(0, sys.argv[1])
 from cxrfast import Loader, ShardSet, ViewSpec
 from small_sets import with_targets
-loader = Loader(with_targets(ShardSet.open(sys.argv[2])), views=[ViewSpec.paper()], size=24, batch_size=16, seed=5)
+loader = Loader(with_targets(ShardSet.open(sys.argv[2])), views=[ViewSpec.paper()], size=24, batch_size=16, seed=5,
+                backend=sys.argv[3])
 try:
     for number in range(10**9):
         for batch in loader.epoch(number):
@@ -326,9 +340,9 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_leaves_no_thread_and_the_process_ends(shards):
+def test_ctrl_c_leaves_no_thread_and_the_process_ends(backend, shards):
     """SIGINT at any moment of an epoch: KeyboardInterrupt reaches the caller, threads are gone, the exit is clean."""
-    command = [sys.executable, "-c", INTERRUPT, str(TESTS), str(shards.folders[0])]
+    command = [sys.executable, "-c", INTERRUPT, str(TESTS), str(shards.folders[0]), backend]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(20):
             assert process.stdout.readline() == "ready\n"
@@ -343,7 +357,8 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from cxrfast import Loader, ShardSet, ViewSpec
 from small_sets import with_targets
-loader = Loader(with_targets(ShardSet.open(sys.argv[2])), views=[ViewSpec.paper()], size=24, batch_size=16, seed=5)
+loader = Loader(with_targets(ShardSet.open(sys.argv[2])), views=[ViewSpec.paper()], size=24, batch_size=16, seed=5,
+                backend=sys.argv[4])
 batches = loader.epoch(0)
 next(batches)
 children = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
@@ -357,9 +372,9 @@ if sys.argv[3] == "exit":
 
 
 @pytest.mark.parametrize(("way", "status"), [("end", 0), ("exit", 3), ("raise", 1)])
-def test_a_process_that_ends_amid_an_epoch_leaves_nothing(shards, way, status):
+def test_a_process_that_ends_amid_an_epoch_leaves_nothing(backend, shards, way, status):
     """A program that ends, exits or fails amid an epoch ends at once, and had no child process and no shared memory."""
-    command = [sys.executable, "-c", EXIT, str(TESTS), str(shards.folders[0]), way]
+    command = [sys.executable, "-c", EXIT, str(TESTS), str(shards.folders[0]), way, backend]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stderr
     assert done.stdout == "[] []\n"
@@ -387,20 +402,20 @@ def test_reading_ahead_is_bounded(tmp_path, ahead):
     assert settled < 0.5 * 200 * each
 
 
-def test_the_report_counts_what_was_done(shards):
+def test_the_report_counts_what_was_done(make, backend, shards):
     """Images, batches, bytes and seconds by stage; bytes are at least those of the payloads used."""
     loader = make(shards, last="keep")
     list(loader.epoch(0))
     report = loader.report()
     assert (report["images"], report["batches"]) == (COUNT, loader.batches_per_epoch)
     assert report["bytes_read"] >= shards.table["nbytes"].sum()
-    assert all(report[f"seconds_{stage}"] > 0 for stage in ("reading", "decoding", "warping", "waiting"))
+    rendering = ("rendering",) if backend == "dali" else ("decoding", "warping")
+    assert all(report[f"seconds_{stage}"] > 0 for stage in ("reading", *rendering, "waiting"))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"backend": "dali"}, "backend='dali' is not part"),
         ({"backend": "pil"}, "backend='pil'"),
         ({"device": "tpu"}, "device='tpu'"),
         ({"device": "mps"}, "device='mps'"),
@@ -414,27 +429,27 @@ def test_the_report_counts_what_was_done(shards):
 def test_what_does_not_fit_is_refused_when_the_loader_is_made(shards, change, words):
     """The error comes before anything is read, and names values and remedy."""
     with pytest.raises(LoaderError, match=words):
-        make(shards, **change)
+        loader_of(shards, **change)
 
 
 def test_an_empty_set_is_refused(shards):
     """A selection that left nothing is an error, not an epoch of no batches."""
     with pytest.raises(LoaderError, match="no samples"):
-        make(shards.rows(np.zeros(COUNT, dtype=bool)))
+        loader_of(shards.rows(np.zeros(COUNT, dtype=bool)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused(shards):
     """The error says what torch sees and what to do."""
     with pytest.raises(LoaderError, match="device='cpu'"):
-        make(shards, device="cuda")
+        loader_of(shards, device="cuda")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_batches_on_cuda_equal_those_on_the_cpu(shards):
     """Tensors are on the device, ready on the current stream, and equal to the bit."""
-    batches = list(make(shards, device="cuda", last="keep").epoch(0))
+    batches = list(loader_of(shards, device="cuda", backend="opencv", last="keep").epoch(0))
     assert all(tensor.is_cuda for batch in batches for tensor in (batch.images, batch.labels, batch.index))
     there = [(b.index.tolist(), b.labels.cpu().numpy().tobytes(), b.images.cpu().numpy().tobytes()) for b in batches]
-    assert there == content(make(shards, last="keep").epoch(0))
+    assert there == content(loader_of(shards, last="keep").epoch(0))

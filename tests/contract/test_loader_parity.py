@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from backends import BACKENDS
 from reference import render, zone_plate
 from small_sets import encoded, open_set
 
@@ -74,7 +75,7 @@ def real_set(tmp_path_factory, real_data):
     return open_set(tmp_path_factory.mktemp("parity") / "real", decoded, payloads=payloads), decoded
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("size", [64, 224, 400])
 @pytest.mark.parametrize("spec", SPECS)
 def test_phantoms_equal_the_reference(phantom_set, spec, size, backend):
@@ -82,7 +83,7 @@ def test_phantoms_equal_the_reference(phantom_set, spec, size, backend):
     check(*phantom_set, SPECS[spec], size, backend)
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("size", [64, 224])
 @pytest.mark.parametrize("spec", SPECS)
 def test_real_radiographs_equal_the_reference(real_set, spec, size, backend):

@@ -42,4 +42,5 @@ def test_without_dali_opencv_renders(phantom_shards: Path) -> None:
     assert done.returncode == 0, done.stderr
     loaded, refusal = done.stdout.splitlines()
     assert loaded == "True"
-    assert "dali" in refusal.lower()
+    assert "pip install 'nvidia-dali-cuda" in refusal
+    assert "backend='opencv'" in refusal

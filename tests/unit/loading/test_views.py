@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cxrfast.chance import hash_keys
 from cxrfast.errors import LoaderError
-from cxrfast.loading.views import ViewSpec, after_halving, halvings, matrices
+from cxrfast.loading.views import ViewSpec, after_halving, halvings, matrices, most_halvings
 
 SPECS = [ViewSpec.paper(), ViewSpec.simclr(), ViewSpec.plain()]
 MANY = 20_000
@@ -165,3 +165,39 @@ def test_a_spec_that_means_nothing_is_refused(wrong):
     """The error names the field."""
     with pytest.raises(LoaderError, match=next(iter(wrong))):
         ViewSpec(**wrong)
+
+
+RANGES = [
+    *SPECS,
+    ViewSpec(scale=(0.3, 2.0), rotation=180.0, shift=0.4),
+    ViewSpec(frame="crop", area=(0.01, 0.3), scale=(0.5, 0.5), flip=1.0),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(RANGES),
+    st.lists(st.tuples(st.integers(1, 6000), st.integers(1, 6000)), min_size=1, max_size=4),
+    st.sampled_from([7, 64, 224, 320]),
+    st.integers(0, 99),
+)
+def test_no_draw_asks_for_more_halvings_than_announced(spec, sides, size, seed):
+    """Whatever the sizes and ranges, thousands of draws stay within `most_halvings` of the whole set."""
+    widths, heights = np.array(sides * 500).T
+    most = most_halvings(spec, widths=widths, heights=heights, size=size)
+    assert halvings(draw(spec, widths, heights, size=size, seed=seed)).max() <= most
+
+
+@pytest.mark.parametrize("spec", RANGES)
+@pytest.mark.parametrize("side", [100, 1000, 4000])
+def test_what_is_announced_is_asked_for(spec, side):
+    """The bound is no guess: among many draws of a square image some need it, where it is not met by a hair alone."""
+    most = most_halvings(spec, widths=np.array([side]), heights=np.array([side]), size=224)
+    assert halvings(many(spec, side, side)).max() == most
+
+
+def test_half_the_size_is_halved_once():
+    """448 pixels to 224, at every rotation: rounding makes no second halving of it, and announces none."""
+    spec = ViewSpec(rotation=180.0)
+    assert most_halvings(spec, widths=np.array([448]), heights=np.array([448]), size=224) == 1
+    assert halvings(many(spec, 448, 448)).max() == 1
