@@ -7,7 +7,7 @@ and through a bare decode-and-warp loop on as many threads, in turn; from raw sh
 loop only warps. Rows are repeated to `--images`. Rates are images a second; ratios are medians of each round's own.
 `batches`: batch 1,024 against 32, in turn. `memory`: how much a fresh process grows over the twenty epochs that
 follow its first. `first`: a fresh process opens a manifest of a million rows (not timed: an open set is
-the premise), makes a `Loader` and takes one batch; all rows point into one real tar. `imports`: fresh interpreters,
+the premise), makes a `Loader` and takes one batch; all shards are links to one real tar. `imports`: fresh interpreters,
 the interpreter's own start included.
 """
 
@@ -162,16 +162,23 @@ def memory_part(options: Any, folder: Path) -> Figures:  # noqa: ANN401
 
 
 def million(images: Path, out: Path, rows: int) -> Path:
-    """Write a set of so many rows, all of which point into the one tar of a real small set."""
+    """Write a set of so many rows in shards of about a thousand, all of which are links to one real tar."""
     import pandas as pd
+    from packing_workers import copied
 
     from cxrfast.shardset import format as layout
     from cxrfast.shardset.manifest import read_manifest, write_manifest
 
-    packed(images, out, long_side=256, samples_per_shard=100_000)
+    links = out.with_name("links")
+    copied(images.resolve(), links, 4)
+    packed(links, out, long_side=256, samples_per_shard=100_000)
     small = read_manifest(out / layout.MANIFEST_FILE)
-    table = pd.concat([small] * -(-rows // len(small)), ignore_index=True).iloc[:rows].reset_index(drop=True)
+    shards = -(-rows // len(small))
+    table = pd.concat([small] * shards, ignore_index=True).iloc[:rows].reset_index(drop=True)
     table["key"] = pd.array([f"kermany-{number:07d}" for number in range(rows)], dtype=small["key"].dtype)
+    table["shard"] = (np.arange(rows) // len(small)).astype(small["shard"].dtype)
+    for shard in range(1, shards):
+        (out / layout.tar_name("kermany", shard)).hardlink_to(out / layout.tar_name("kermany", 0))
     path = out / layout.MANIFEST_FILE
     path.unlink()
     write_manifest(table, path)
