@@ -4,11 +4,13 @@
 
 `bare`: the images packed at 256, 320 and 512 pixels as JPEG, and raw, go through the loader (two `paper` views at 224)
 and through a bare decode-and-warp loop on as many threads, in turn; from raw shards and from cached pixels the bare
-loop only warps. Rows are repeated to `--images`. Rates are images a second; ratios are medians of each round's own.
-`batches`: batch 1,024 against 32, in turn. `memory`: how much a fresh process grows over the twenty epochs that
-follow its first. `first`: a fresh process opens a manifest of a million rows (not timed: an open set is
-the premise), makes a `Loader` and takes one batch; all rows point into one real tar. `imports`: fresh interpreters,
-the interpreter's own start included.
+loop only warps. Copies of the originals under names of their own make `--count` images, so that nothing is read or
+decoded twice. Rates are images a second; ratios are medians of each round's own.
+
+`batches`: batch 1,024 against 32, in turn. `memory`: how much a fresh process grows over the twenty epochs that follow
+its first. `first`: a fresh process opens a manifest of a million rows (not timed: an open set is the premise), makes a
+`Loader` and takes one batch; all shards are links to one real tar. `imports`: fresh interpreters, the interpreter's own
+start included.
 """
 
 import hashlib
@@ -47,8 +49,19 @@ def packed(images: Path, out: Path, **recipe: Any) -> Path:  # noqa: ANN401
     from cxrfast.packing.recipe import Recipe
     from cxrfast.packing.run import pack
 
-    pack(sources.find("kermany").scan(images), images, out, recipe=Recipe("kermany", **recipe), workers=1)
+    pack(sources.find("kermany").scan(images), images, out, recipe=Recipe("kermany", **recipe))
     return out
+
+
+def linked(originals: Path, links: Path, count: int) -> Path:
+    """Link the originals under further names until there are so many; return the folder."""
+    from packing_workers import copied
+
+    found = sum(1 for _ in originals.glob("*/*/*.jpeg"))
+    if not found:
+        sys.exit(f"{originals} holds no originals in Kermany's layout (SPLIT/LABEL/NAME.jpeg)")
+    copied(originals, links, -(-count // found))
+    return links
 
 
 def settings_of(batch_size: int, **more: Any) -> Any:  # noqa: ANN401
@@ -59,12 +72,11 @@ def settings_of(batch_size: int, **more: Any) -> Any:  # noqa: ANN401
     return Settings(views=(ViewSpec.paper(),) * 2, order=Block(), size=SIZE, batch_size=batch_size, **more)
 
 
-def repeated(folder: Path, images: int) -> Any:  # noqa: ANN401
-    """Return a set's rows, repeated to so many."""
+def first_rows(folder: Path, images: int) -> Any:  # noqa: ANN401
+    """Return so many rows of a set."""
     from cxrfast import ShardSet
 
-    shards = ShardSet.open(folder)
-    return shards.rows(np.arange(images) % len(shards))
+    return ShardSet.open(folder).rows(np.arange(images))
 
 
 def epochs(loader: Any) -> Callable[[], None]:  # noqa: ANN401
@@ -86,7 +98,7 @@ def against_bare(folder: Path, images: int, *, rounds: int, threads: int, **load
     from cxrfast.bench.bare import Bare
     from cxrfast.bench.work import prepare
 
-    shards, settings = repeated(folder, images), settings_of(256)
+    shards, settings = first_rows(folder, images), settings_of(256)
     work = prepare(shards, views=settings.views, size=SIZE)
     with (
         Loader(shards, views=settings.views, size=SIZE, batch_size=256, seed=0, order=Block(),
@@ -123,8 +135,8 @@ def batches_part(options: Any, folder: Path) -> Figures:  # noqa: ANN401
     """Measure batches of 1,024 against batches of 32, over the same rows."""
     from cxrfast import Block, Loader, Reading
 
-    images = max(8, options.count // 1024) * 1024
-    shards = repeated(packed(options.images, folder / "batches", long_side=256), images)
+    images = options.count // 1024 * 1024
+    shards = first_rows(packed(options.images, folder / "batches", long_side=256), images)
     views, loaders = settings_of(32).views, {}
     for batch in (32, 1024):
         loaders[f"batch {batch}"] = Loader(
@@ -142,7 +154,7 @@ def grown(folder: Path, images: int, threads: int) -> dict[str, float]:
     """Return resident MB of this process after its first epoch, and twenty epochs later."""
     from cxrfast import Block, Loader, Reading
 
-    shards = repeated(folder, images)
+    shards = first_rows(folder, images)
     settings = settings_of(256)
     with Loader(shards, views=settings.views, size=SIZE, batch_size=256, seed=0, order=Block(),
                 reading=Reading(threads=threads)) as loader:  # fmt: skip
@@ -162,16 +174,23 @@ def memory_part(options: Any, folder: Path) -> Figures:  # noqa: ANN401
 
 
 def million(images: Path, out: Path, rows: int) -> Path:
-    """Write a set of so many rows, all of which point into the one tar of a real small set."""
+    """Write a set of so many rows in shards of about a thousand, all of which are links to one real tar."""
     import pandas as pd
+    from packing_workers import copied
 
     from cxrfast.shardset import format as layout
     from cxrfast.shardset.manifest import read_manifest, write_manifest
 
-    packed(images, out, long_side=256, samples_per_shard=100_000)
+    links = out.with_name("links-of-a-shard")
+    copied(images, links, 4)
+    packed(links, out, long_side=256, samples_per_shard=100_000)
     small = read_manifest(out / layout.MANIFEST_FILE)
-    table = pd.concat([small] * -(-rows // len(small)), ignore_index=True).iloc[:rows].reset_index(drop=True)
+    shards = -(-rows // len(small))
+    table = pd.concat([small] * shards, ignore_index=True).iloc[:rows].reset_index(drop=True)
     table["key"] = pd.array([f"kermany-{number:07d}" for number in range(rows)], dtype=small["key"].dtype)
+    table["shard"] = (np.arange(rows) // len(small)).astype(small["shard"].dtype)
+    for shard in range(1, shards):
+        (out / layout.tar_name("kermany", shard)).hardlink_to(out / layout.tar_name("kermany", 0))
     path = out / layout.MANIFEST_FILE
     path.unlink()
     write_manifest(table, path)
@@ -207,7 +226,7 @@ def first_batch(folder: Path, threads: int) -> dict[str, float]:
 
 def first_part(options: Any, folder: Path) -> Figures:  # noqa: ANN401
     """Measure the first batch in fresh processes."""
-    out = million(options.images, folder / "million", options.rows)
+    out = million(options.originals, folder / "million", options.rows)
     found = [in_new_process(first_batch, out, options.threads)[0] for _ in range(options.rounds + 1)][1:]
     return {"rows": options.rows, **{name: spread([each[name] for each in found]) for name in found[0]}}
 
@@ -232,16 +251,21 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="a folder of originals in Kermany's layout")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES, help="long sides in pixels")
-    parser.add_argument("--count", type=int, default=4096, help="images a round")
+    parser.add_argument("--count", type=int, default=8192, help="images a round")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large manifest")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to pack to")
     options = parser.parse_args()
+    options.originals = options.images.resolve()
+    if options.count < 1024:
+        sys.exit(f"--count {options.count} is less than one batch of 1,024")
     measured = {
         "bare": bare_part, "batches": batches_part, "memory": memory_part, "first": first_part, "imports": imports_part
     }  # fmt: skip
     figures: Figures = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        if {"bare", "batches", "memory"} & set(options.only):
+            options.images = linked(options.originals, Path(folder) / "links", options.count)
         for part in PARTS:
             if part in options.only:
                 print(f"{part} ...", file=sys.stderr)
