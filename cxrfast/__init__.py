@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cxrfast.loading.ranks import Ranks
     from cxrfast.loading.read import Reading
     from cxrfast.loading.views import ViewSpec
+    from cxrfast.shardset.cache import ShardCache
     from cxrfast.shardset.shardset import ShardSet
 
 __version__ = "0.1.0"
@@ -24,11 +25,12 @@ _HOME = {
     "Ranks": "cxrfast.loading.ranks",
     "Reading": "cxrfast.loading.read",
     "Sequential": "cxrfast.loading.order",
+    "ShardCache": "cxrfast.shardset.cache",
     "ShardSet": "cxrfast.shardset.shardset",
     "ViewSpec": "cxrfast.loading.views",
 }
 
-__all__ = ["Batch", "Block", "Global", "Loader", "Ranks", "Reading", "Sequential", "ShardSet", "ViewSpec"]
+__all__ = ["Batch", "Block", "Global", "Loader", "Ranks", "Reading", "Sequential", "ShardCache", "ShardSet", "ViewSpec"]
 
 
 def __getattr__(name: str) -> object:
