@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from cxrfast.errors import CxrfastError
 from cxrfast.loading.pool import ThreadPool
@@ -76,13 +77,25 @@ class Fetcher:
             while self._next < len(self._wanted) and self._ends[self._next + 1] - passed <= self._room:
                 wanted = self._wanted[self._next]
                 if wanted is not None:
-                    self._pool.submit(self._fetch, *wanted)
+                    self._pool.submit(self._fetch, self._next, *wanted)
                 self._next += 1
 
-    def _fetch(self, cache: ShardCache, file: RemoteFile) -> None:
+    def _fetch(self, number: int, cache: ShardCache, file: RemoteFile) -> None:
         # Whoever needs the shard meets the error itself.
         with suppress(Stopped, CxrfastError):
-            os.close(cache.open(file, stopped=self._stopped.is_set))
+            os.close(cache.open(file, stopped=self._stopped.is_set, due=partial(self._due, number)))
+
+    def _due(self, number: int) -> frozenset[str]:
+        """Return the cached names of what reading has reached and of what was fetched beyond.
+
+        It is asked for just before a download begins; Stopped where reading has passed that shard by then, since
+        whoever needed it has fetched it, and it may have left the cache again.
+        """
+        with self._lock:
+            if number < self._reached:
+                raise Stopped
+            window = self._wanted[max(self._reached, 0) : self._next]
+        return frozenset(wanted[1].cached_name for wanted in window if wanted is not None)
 
 
 def _wanted(samples: Samples, place: Place) -> tuple[ShardCache, RemoteFile] | None:

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -97,15 +97,22 @@ class ShardCache:
         """Return where a file lies once it is here."""
         return self._folder.path / wanted.cached_name
 
-    def open(self, wanted: RemoteFile, *, stopped: Callable[[], bool] = never) -> int:
+    def open(
+        self,
+        wanted: RemoteFile,
+        *,
+        stopped: Callable[[], bool] = never,
+        due: Callable[[], Collection[str]] = tuple,
+    ) -> int:
         """Return a read-only descriptor of a file, which is fetched first where it is not here; the caller closes it.
 
-        What is open stays readable, whatever leaves the cache. Raises ShardSetError where the file cannot be fetched,
-        is not what was packed (fetched twice), or cannot be kept; `Stopped` soon after `stopped()` has become true.
+        What is open stays readable, whatever leaves the cache; `due()`, asked before each download, gives the cached
+        names of files that should not, since they are about to be used. Raises ShardSetError where the file cannot be
+        fetched, is not what was packed (fetched twice), or cannot be kept; `Stopped` soon after `stopped()` is true.
         """
         self.check(wanted)
         with self._said(wanted):
-            return self._open(wanted, stopped)
+            return self._open(wanted, stopped, due)
 
     def check(self, wanted: RemoteFile) -> None:
         """Raise ShardSetError where a file can never be kept here, or has no checksum."""
@@ -126,11 +133,11 @@ class ShardCache:
     def _folder(self) -> CacheFolder:
         return CacheFolder(Path(self.folder or ""), int(self.limit), self.patience + _GRACE)
 
-    def _open(self, wanted: RemoteFile, stopped: Callable[[], bool]) -> int:
+    def _open(self, wanted: RemoteFile, stopped: Callable[[], bool], due: Callable[[], Collection[str]]) -> int:
         folder, name = self._folder, wanted.cached_name
         moves, since = None, time.monotonic()
         while (descriptor := folder.open(name, wanted.size)) is None:
-            claimed = folder.claim(name, wanted.size, stopped)
+            claimed = folder.claim(name, wanted.size, stopped, due())
             if claimed is not None:
                 try:
                     return self._fetch(claimed, wanted, stopped)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,17 +69,17 @@ class CacheFolder:
         except FileNotFoundError:
             return None
         if os.fstat(descriptor).st_size == size:
-            with suppress(PermissionError):  # another user's: it goes earlier than it should
-                os.utime(descriptor)
+            _mark_used(descriptor)
             return descriptor
         os.close(descriptor)
         (self.path / name).unlink(missing_ok=True)  # someone has cut it short
         return None
 
-    def claim(self, name: str, size: int, stopped: Callable[[], bool]) -> int | None:
+    def claim(self, name: str, size: int, stopped: Callable[[], bool], due: Collection[str] = ()) -> int | None:
         """Return the locked partial file of a shard, room for it made; bytes that an earlier download left are in it.
 
-        None where another is at this shard, has finished it, or downloads take all the room: look again later.
+        None where another is at this shard, has finished it, or downloads take all the room: look again later. The
+        whole shards in `due` are about to be used, so they count as used now, and go only after all others.
         """
         path = self._partial(name, size)
         with self._alone(stopped):
@@ -87,7 +87,7 @@ class CacheFolder:
                 return None
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             _locked.add(descriptor)
-            if _lock(descriptor) and self._make_room(size, besides=path):
+            if _lock(descriptor) and self._make_room(size, besides=path, due=due):
                 return descriptor
             if os.fstat(descriptor).st_size == 0 and _lock(descriptor):
                 path.unlink(missing_ok=True)
@@ -100,6 +100,7 @@ class CacheFolder:
         with self._alone(stopped):
             opened = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
             try:
+                _mark_used(opened)
                 partial.replace(self.path / name)
                 sync_folder(self.path)
             except BaseException:
@@ -144,15 +145,18 @@ class CacheFolder:
         finally:
             release(descriptor)
 
-    def _make_room(self, size: int, besides: Path | None = None) -> bool:
+    def _make_room(self, size: int, besides: Path | None = None, due: Collection[str] = ()) -> bool:
         """Remove the least recently used until `size` more bytes fit; False, with nothing removed, where they cannot.
 
         A download that runs (the caller's own, `besides`, is not counted) is never removed.
         """
         entries = [entry for entry in self._entries() if entry.path != besides]
+        for entry in entries:
+            if entry.path.name in due:
+                _mark_used(entry.path)
         over = sum(entry.size for entry in entries) + size - self.limit
         going = []
-        for entry in sorted(entries, key=lambda entry: entry.used):
+        for entry in sorted(entries, key=lambda entry: (entry.path.name in due, entry.used)):
             if over <= 0:
                 break
             if not (entry.partial and _is_held(entry.path)):
@@ -180,6 +184,13 @@ def release(descriptor: int) -> None:
     """Close a descriptor that may be locked."""
     _locked.discard(descriptor)
     os.close(descriptor)
+
+
+def _mark_used(file: int | Path) -> None:
+    # By a clock finer than the file system's own, whose ticks of some milliseconds would hide what came first.
+    now = time.time_ns()
+    with suppress(PermissionError):  # another user's: it goes earlier than it should
+        os.utime(file, ns=(now, now))
 
 
 def _lock(descriptor: int) -> bool:
