@@ -17,6 +17,7 @@ from cxrfast.loading.read import Reader
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
+from cxrfast.shardset.transfer import Stopped
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,7 @@ class Pipeline:
     def _wait(self, rendering: Future[None]) -> None:
         try:
             rendering.result()
-        except CancelledError:
+        except (CancelledError, Stopped):
             self._check_open()
             raise
 

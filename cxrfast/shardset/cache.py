@@ -50,7 +50,8 @@ class ShardCache:
     holds over all. What was used least recently goes first. A process that is killed leaves a partial file, which the
     next one that wants the shard goes on with. Pickles; holds no lock and no connection itself.
 
-    Failures of a file, together, take `patience` seconds at most (163 by default): then ShardSetError names the URL.
+    Failures of a file, together, take `patience` seconds at most (163 by default), and once more where its SHA-256 was
+    wrong: then ShardSetError names the URL. A server that is slow but never silent for long is waited for.
     Raises ShardSetError where an option does not fit.
     """
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from small_sets import noise_images, with_targets, write_set
 from web_server import serving
 
 from cxrfast import Block, Loader, ShardCache, ShardSet, ViewSpec
-from cxrfast.errors import DamagedSample, ShardSetError
+from cxrfast.errors import DamagedSample, LoaderError, ShardSetError
 from cxrfast.shardset import transfer
 from cxrfast.shardset.transfer import Transfer, is_url, joined, shown
 
@@ -191,6 +192,33 @@ def test_a_sample_that_is_damaged_in_the_cache_is_named(site, folder, tmp_path):
         batches(shards)
     path.write_bytes(content[:100])
     assert shards.tar_path(0, 1).read_bytes() == (folder / TARS[1]).read_bytes()
+
+
+def test_a_loader_closed_while_it_waits_for_a_shard_says_so(site, tmp_path):
+    """Closing from another thread ends a wait for a silent server in words, with no thread left."""
+    for tar in TARS:
+        site.always[tar] = ("stall", 60)
+    shards = ShardSet.open(site.url, cache=cache_in(tmp_path / "cache", stall=60.0))
+    loader = Loader(shards, views=[ViewSpec.plain()], size=8, batch_size=8, seed=0)
+    timer = threading.Timer(0.5, loader.close)
+    timer.start()
+    with pytest.raises(LoaderError, match="was closed"):
+        next(loader.epoch(0))
+    timer.join()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cxrfast-")]
+
+
+def test_plain_webdataset_reads_a_remote_set(site, folder, tmp_path):
+    """All tars are fetched, and the samples are those of the folder; a cache that cannot hold them is refused."""
+    remote, local = (
+        [(sample["__key__"], sample["png"].tobytes()) for sample in shards.webdataset()]
+        for shards in (ShardSet.open(site.url, cache=cache_in(tmp_path / "cache")), ShardSet.open(folder))
+    )
+    assert remote == local
+    assert len(local) == 60
+    small = cache_in(tmp_path / "small", limit=max((folder / tar).stat().st_size for tar in TARS))
+    with pytest.raises(ShardSetError, match=r"these 4 remote shards have .* raise ShardCache"):
+        ShardSet.open(site.url, cache=small).webdataset()
 
 
 def test_unknown_or_absent_storage_is_refused(tmp_path):
