@@ -5,9 +5,9 @@ PYTHON ?= python3
 DEMO ?= demo
 BIN := $(VENV)/bin
 # DALI exists for Linux alone; elsewhere the package works on OpenCV.
-EXTRAS := dev,cluster
+EXTRAS := dev,cluster,remote
 ifeq ($(shell uname -s),Linux)
-EXTRAS := dev,cluster,cuda13
+EXTRAS := dev,cluster,remote,cuda13
 endif
 
 .PHONY: setup demo test gpu-check lint format clean

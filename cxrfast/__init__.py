@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cxrfast.loading.reading import Reading
     from cxrfast.loading.sampling import Sampling
     from cxrfast.loading.views import ViewSpec
+    from cxrfast.shardset.cache import ShardCache
     from cxrfast.shardset.shardset import ShardSet
 
 __version__ = "0.1.0"
@@ -26,11 +27,24 @@ _HOME = {
     "Reading": "cxrfast.loading.reading",
     "Sampling": "cxrfast.loading.sampling",
     "Sequential": "cxrfast.loading.order",
+    "ShardCache": "cxrfast.shardset.cache",
     "ShardSet": "cxrfast.shardset.shardset",
     "ViewSpec": "cxrfast.loading.views",
 }
 
-__all__ = ["Batch", "Block", "Global", "Loader", "Ranks", "Reading", "Sampling", "Sequential", "ShardSet", "ViewSpec"]
+__all__ = [
+    "Batch",
+    "Block",
+    "Global",
+    "Loader",
+    "Ranks",
+    "Reading",
+    "Sampling",
+    "Sequential",
+    "ShardCache",
+    "ShardSet",
+    "ViewSpec",
+]
 
 
 def __getattr__(name: str) -> object:

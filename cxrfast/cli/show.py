@@ -8,7 +8,7 @@ _VIEWS = ("plain", "paper", "simclr")
 
 
 @click.command(short_help="Draw a packed set's images, views and labels.")
-@click.argument("shardset", type=click.Path(path_type=Path))
+@click.argument("shardset")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -25,8 +25,8 @@ _VIEWS = ("plain", "paper", "simclr")
     type=click.Choice(_VIEWS),
     help="A view to show, all of them where none is given. May be given many times.",
 )
-def show(shardset: Path, out: Path, images: int, seed: int, views: tuple[str, ...]) -> None:
-    """Draw sheets of the packed folder SHARDSET: stored images, what each view does to them, the labels' distribution.
+def show(shardset: str, out: Path, images: int, seed: int, views: tuple[str, ...]) -> None:
+    """Draw sheets of the packed set SHARDSET, a folder or a URL: stored images, what views do to them, its labels.
 
     The paths of the sheets are printed, a line each.
     """

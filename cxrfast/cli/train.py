@@ -21,10 +21,10 @@ Examples:
 @click.option("--config", required=True, metavar="NAME", help="An experiment file, or the name of a packaged one.")
 @click.option(
     "--shards",
-    type=click.Path(path_type=Path),
-    default=Path("shards"),
+    default="shards",
     show_default=True,
-    help="The folder that holds the packed shard sets.",
+    metavar="PATH|URL",
+    help="The folder that holds the packed shard sets, or its URL (https://, s3://).",
 )
 @click.option(
     "--run",
@@ -40,7 +40,7 @@ Examples:
     metavar="KEY=VALUE",
     help="Lay a value over the file's, such as -o classifier.fit.epochs=3. May be given many times.",
 )
-def train(config: str, shards: Path, folder: Path | None, overrides: tuple[str, ...]) -> None:
+def train(config: str, shards: str, folder: Path | None, overrides: tuple[str, ...]) -> None:
     """Run an experiment: train the baseline, pretrain, fine-tune, evaluate. The last line is the report's path."""
     from cxrfast.experiment.files import load
     from cxrfast.experiment.run import run

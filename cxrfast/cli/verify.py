@@ -16,7 +16,9 @@ _SHOWN = 10
 
 
 @click.command(short_help="Check every byte of packed sets; repair them from the release.")
-@click.argument("shardsets", metavar="SHARDSET...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "shardsets", metavar="SHARDSET...", nargs=-1, required=True, callback=lambda _, __, given: _folders(given)
+)
 @click.option("--decode", is_flag=True, help="Decode every stored image too, which takes several times as long.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON, for programs.")
 @click.option(
@@ -56,6 +58,16 @@ def verify(shardsets: tuple[Path, ...], decode: bool, as_json: bool, src: Path |
             click.echo("\n".join(["After the repair:", *_by_file(left)]))
         click.echo(_verdict(len(result.findings), len(left), repaired))
     return 1 if left else 0
+
+
+def _folders(given: tuple[str, ...]) -> tuple[Path, ...]:
+    for name in given:
+        if "://" in name:
+            raise click.UsageError(
+                f"{name} is a URL; verify reads every byte, so run it where the shards lie. What is fetched from a URL "
+                "is held against its SHA-256 anyway"
+            )
+    return tuple(Path(name) for name in given)
 
 
 def _repair(

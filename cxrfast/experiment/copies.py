@@ -5,6 +5,7 @@ no image is read. Where files' own bytes are kept (long_side 0) one picture may 
 images of a test image's size are decoded and compared, which costs some milliseconds each.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
@@ -51,14 +52,15 @@ def _pixels(part: ShardSet) -> npt.NDArray[np.bytes_]:
 
 def _hash(part: ShardSet, row: int) -> bytes:
     place = part.table.iloc[row]
-    tar = part.tar_path(int(place["shardset"]), int(place["shard"]))
+    where = int(place["shardset"]), int(place["shard"])
+    tar = part.tar_place(*where)
     try:
-        with tar.open("rb") as file:
+        with os.fdopen(part.open_tar(*where), "rb") as file:
             file.seek(int(place["offset"]))
             pixels = decode(memoryview(file.read(int(place["nbytes"]))))
     except (OSError, UndecodableError) as error:
         raise DamagedSample(
             f"{place['dataset']}: {place['key']} in {tar} cannot be read ({error}); "
-            f"run `cxrfast-shard verify {tar.parent}`"
+            f"run `cxrfast-shard verify {part.folders[where[0]]}`"
         ) from error
     return blake2b(f"{pixels.shape}".encode() + pixels.tobytes(), digest_size=16).hexdigest().encode()

@@ -18,6 +18,7 @@ from cxrfast.experiment.caveats import caveats
 from cxrfast.experiment.config import DataSettings, Experiment, PretextSettings
 from cxrfast.experiment.copies import has_pixels_of
 from cxrfast.shardset.shardset import ShardSet
+from cxrfast.shardset.transfer import is_url, joined
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Parts:
     checks: tuple[str, ...]
 
 
-def open_parts(experiment: Experiment, shards: Path) -> Parts:
-    """Open the shard sets under `shards` and part their images as the experiment says.
+def open_parts(experiment: Experiment, shards: str | Path) -> Parts:
+    """Open the shard sets under `shards`, a folder or a URL, and part their images as the experiment says.
 
     Raises ConfigError where a part would be empty, and ShardSetError where a set is not there.
     """
@@ -83,7 +84,10 @@ def split_digest(parts: Parts, split_csv: bytes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _open(shards: Path, key: str, datasets: tuple[str, ...]) -> ShardSet:
+def _open(shards: str | Path, key: str, datasets: tuple[str, ...]) -> ShardSet:
+    if is_url(shards):
+        return ShardSet.open(*(joined(str(shards), name) for name in datasets))
+    shards = Path(shards)
     folders = [shards / name for name in datasets]
     for name, folder in zip(datasets, folders, strict=True):
         if not folder.is_dir():

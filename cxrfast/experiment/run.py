@@ -37,7 +37,7 @@ from cxrfast.shardset.shardset import ShardSet
 VIEWS = {"paper": ViewSpec.paper(), "simclr": ViewSpec.simclr(), "plain": ViewSpec.plain()}
 
 
-def run(experiment: Experiment, *, shards: Path, folder: Path, progress: Progress | None = None) -> Path:
+def run(experiment: Experiment, *, shards: str | Path, folder: Path, progress: Progress | None = None) -> Path:
     """Run the experiment on the shard sets under `shards`, or go on where `folder` says it stood.
 
     Returns the path of the report. Raises ConfigError, RunMismatch, WeightsError, TrainingError and what else of

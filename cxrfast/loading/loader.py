@@ -22,17 +22,22 @@ from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.canvas import Canvases
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.damage import Budget, Substitutes
+from cxrfast.loading.fetch import Fetcher
 from cxrfast.loading.memory import parse_memory
-from cxrfast.loading.order import NOT_SEQUENTIAL, Block, Last, Order, Sequential, check_sizes, epoch_order
+from cxrfast.loading.order import NOT_SEQUENTIAL, Block, EpochOrder, Last, Order, Sequential, check_sizes, epoch_order
 from cxrfast.loading.pipeline import Pipeline
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
 from cxrfast.loading.reading import Reading
 from cxrfast.loading.render import Renderer
+from cxrfast.loading.runs import Reads, reads_of, shards_of
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.sampling import Sampling, expected_copies, times_drawn
 from cxrfast.loading.steps import Drawing, Step
 from cxrfast.loading.views import ViewSpec
+
+FETCH_THREADS = 4
+"""How many remote shards are fetched at a time."""
 
 if TYPE_CHECKING:
     from cxrfast.shardset.shardset import ShardSet
@@ -254,18 +259,26 @@ class Loader:
         substitutes = Substitutes(
             order, self._samples, drawing=drawing, read=reader.read_now, budget=self._budget, counters=self._counters
         )
+        reads = reads_of(order, self._lanes, start)
         return Pipeline(
             order,
-            self._lanes,
+            reads,
             drawing.steps(order, self._lanes, start),
             self._samples,
             start=start,
             reader=reader,
+            fetcher=self._fetcher(order, reads),
             renderer=self._renderer(threads, substitutes),
             canvas=self._canvases.take,
             ahead=int(self._reading.ahead),
             threads=threads,
         )
+
+    def _fetcher(self, order: EpochOrder, reads: Reads) -> Fetcher | None:
+        if not self._samples.any_remote:
+            return None
+        share = int(self._reading.fetch_ahead) // self._ranks.on_node
+        return Fetcher(self._samples, shards_of(self._samples, order, reads), threads=FETCH_THREADS, ahead=share)
 
     def _renderer(self, threads: int, substitutes: Substitutes) -> Renderer:
         return open_renderer(

@@ -1,11 +1,7 @@
-"""Amounts of memory as people write them: "256MB" reads better in a config than 256000000."""
+"""Amounts of memory in a loader's settings: the amounts of `cxrfast.amounts`, refused as the loader refuses."""
 
-import re
-
+from cxrfast.amounts import parse_bytes
 from cxrfast.errors import LoaderError
-
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
 def parse_memory(amount: str | int, *, name: str) -> int:
@@ -13,13 +9,4 @@ def parse_memory(amount: str | int, *, name: str) -> int:
 
     `name` is the option's name for the error. Raises LoaderError where the amount is not one, or not positive.
     """
-    if isinstance(amount, str):
-        match = _PATTERN.fullmatch(amount.strip())
-        if match is None or match[2].upper() not in _UNITS:
-            raise LoaderError(
-                f"{name}={amount!r} is not an amount of memory: write it like '64MB', '1.5GiB' or in bytes"
-            )
-        amount = int(float(match[1]) * _UNITS[match[2].upper()])
-    if amount < 1:
-        raise LoaderError(f"{name} is {amount} bytes: it must be at least one byte")
-    return amount
+    return parse_bytes(amount, name=name, error=LoaderError)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrfast.errors import LoaderError
+from cxrfast.loading.fetch import Fetcher
 from cxrfast.loading.order import EpochOrder
 from cxrfast.loading.read import Group, Reader
 from cxrfast.loading.render import Payload, Renderer
-from cxrfast.loading.runs import Integers, reads_of
+from cxrfast.loading.runs import Integers, Reads
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
+from cxrfast.shardset.transfer import Stopped
 
 if TYPE_CHECKING:
     import torch
@@ -69,12 +71,13 @@ class Pipeline:
     def __init__(
         self,
         order: EpochOrder,
-        lanes: range,
+        reads: Reads,
         steps: Iterator[Step],
         samples: Samples,
         *,
         start: int,
         reader: Reader,
+        fetcher: Fetcher | None,
         renderer: Renderer,
         canvas: "Callable[[int], torch.Tensor]",
         ahead: int,
@@ -82,10 +85,11 @@ class Pipeline:
     ) -> None:
         """`canvas(n)` gives fresh memory for n images, uint8 (n, V, 1, S, S); `ahead` bounds bytes not yet in use."""
         self._order = order
-        self._reads = reads_of(order, lanes, start)
+        self._reads = reads
         self._steps = steps
         self._samples = samples
         self._reader = reader
+        self._fetcher = fetcher
         self._renderer = renderer
         self._canvas = canvas
         self._ahead = ahead
@@ -126,13 +130,15 @@ class Pipeline:
             raise
 
     def _stop(self) -> None:
+        if self._fetcher is not None:
+            self._fetcher.close()
         self._reader.close()
         self._renderer.close()
 
     def _wait(self, rendering: "Future[torch.Tensor]") -> "torch.Tensor":
         try:
             return rendering.result()
-        except CancelledError:
+        except (CancelledError, Stopped):
             self._check_open()
             raise
 
@@ -165,7 +171,12 @@ class Pipeline:
         reads, read = self._reads, self._next_read
         start, stop = int(reads.starts[read]), int(reads.stops[read])
         nbytes = self._bytes_of(read)
-        group = self._reader.submit(self._order.rows[start:stop].astype(np.int64))
+        rows = self._order.rows[start:stop].astype(np.int64)
+        if self._fetcher is not None:
+            places = zip(self._samples.shardset[rows].tolist(), self._samples.shard[rows].tolist(), strict=True)
+            for place in set(places):
+                self._fetcher.advance(place)
+        group = self._reader.submit(rows)
         self._asked[int(reads.groups[read])] = _Asked(group, start, stop - start)
         self._unused.append((int(reads.batches[read]), nbytes))
         self._unused_bytes += nbytes

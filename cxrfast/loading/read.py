@@ -8,10 +8,8 @@ since a flipped byte in a JPEG mostly decodes in silence.
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from itertools import accumulate
 from time import perf_counter
 
@@ -22,6 +20,7 @@ from isal.isal_zlib import crc32
 from cxrfast.loading.buffers import Buffers
 from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
+from cxrfast.loading.files import OpenFiles
 from cxrfast.loading.pool import ThreadPool
 from cxrfast.loading.render import Payload
 from cxrfast.loading.runs import LONGEST, Run, runs_of
@@ -85,7 +84,7 @@ class Reader:
         self._gap = gap
         self._counters = counters
         self._cache = cache
-        self._files = _OpenFiles(samples, OPEN_FILES)
+        self._files = OpenFiles(samples, limit=OPEN_FILES)
         self._buffers = buffers or Buffers()
         self._scraps = threading.local()
         self._pool = ThreadPool(THREADS, name="cxrfast-read")
@@ -112,7 +111,8 @@ class Reader:
         return found[0]
 
     def close(self) -> None:
-        """Drop what was not begun, wait for what was, and close every file."""
+        """Drop what was not begun, wait for what was, and close every file; a download is given up."""
+        self._files.stop()
         self._pool.close()
         self._files.close()
 
@@ -194,39 +194,3 @@ def _shared_out(runs: list[Run]) -> Iterator[list[Run]]:
 def _cut(memory: memoryview, sizes: Sequence[int]) -> list[memoryview]:
     ends = list(accumulate(sizes))
     return [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-class _OpenFiles:
-    """Descriptors of files in use or used lately; the least recently used is closed first."""
-
-    def __init__(self, samples: Samples, limit: int) -> None:
-        self._samples = samples
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[int, int], list[int]] = OrderedDict()  # [descriptor, users]
-
-    @contextmanager
-    def use(self, file: tuple[int, int]) -> Iterator[int]:
-        """Give the descriptor of a shard set's shard, which stays open for as long as the block runs."""
-        with self._lock:
-            entry = self._open.get(file)
-            if entry is None:
-                entry = self._open[file] = [os.open(self._samples.path(*file), os.O_RDONLY | os.O_CLOEXEC), 0]
-            entry[1] += 1
-            self._open.move_to_end(file)
-            self._trim(self._limit)
-        try:
-            yield entry[0]
-        finally:
-            with self._lock:
-                entry[1] -= 1
-
-    def close(self) -> None:
-        """Close every file."""
-        with self._lock:
-            self._trim(0)
-
-    def _trim(self, limit: int) -> None:
-        idle = [file for file, (_, users) in self._open.items() if not users] if len(self._open) > limit else []
-        for file in idle[: len(self._open) - limit]:
-            os.close(self._open.pop(file)[0])

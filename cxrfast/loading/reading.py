@@ -19,6 +19,8 @@ class Reading:
     """How many threads decode and warp; None: the CPUs of the affinity mask / ranks on the node."""
     ahead: str | int = "64MB"
     """How many stored bytes may have been asked for before any of them is used; one group of samples always is."""
+    fetch_ahead: str | int = "2GB"
+    """How many bytes of remote shards all ranks of a node may fetch before reading comes to them."""
     gap: str | int = "256KB"
     """Bytes between two wanted samples of a file that are rather read over than skipped: what a disk, or a server,
     gives in the time of one more request."""
@@ -39,5 +41,5 @@ class Reading:
             raise LoaderError(f"budget={self.budget}: a whole number of samples, or a share from 0.0 to below 1.0")
         if self.probation < 1:
             raise LoaderError(f"probation={self.probation}: a share is taken of at least one sample")
-        for name in ("ahead", "gap"):
+        for name in ("ahead", "fetch_ahead", "gap"):
             object.__setattr__(self, name, parse_memory(getattr(self, name), name=name))

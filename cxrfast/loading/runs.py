@@ -52,6 +52,17 @@ def reads_of(order: EpochOrder, lanes: range, start: int) -> Reads:
     return Reads(*joined)
 
 
+def shards_of(samples: Samples, order: EpochOrder, reads: Reads) -> list[tuple[int, int]]:
+    """Return the shards (shard set, shard) that some reads touch, each once, in the order in which they do."""
+    if not len(reads.starts):
+        return []
+    positions = np.concatenate([np.arange(*ends) for ends in zip(reads.starts, reads.stops, strict=True)])
+    rows = order.rows[positions]
+    places = np.stack([samples.shardset[rows], samples.shard[rows]], axis=1)
+    _, first = np.unique(places, axis=0, return_index=True)
+    return [(int(shardset), int(shard)) for shardset, shard in places[np.sort(first)]]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Bytes of one file that hold k payloads, in storage order, with what lies between them."""

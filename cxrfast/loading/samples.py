@@ -4,7 +4,7 @@ A DataFrame row costs tens of microseconds to look at; reading an image costs le
 are taken out once.
 """
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy.typing as npt
 from cxrfast.chance import UInt64Array, hash_keys
 from cxrfast.errors import DamagedSample
 from cxrfast.loading.order import Layout
+from cxrfast.shardset.remote import RemoteFolder
 
 if TYPE_CHECKING:
+    from cxrfast.shardset.cache import RemoteFile
     from cxrfast.shardset.shardset import ShardSet
 
 Integers = npt.NDArray[np.int64]
@@ -56,15 +58,25 @@ class Samples:
             self._is_hashed[new] = True
         return self._hashes[rows]
 
-    def path(self, shardset: int, shard: int) -> Path:
-        """Return the tar file of a shard."""
-        return self._shards.tar_path(shardset, shard)
+    def open(self, shardset: int, shard: int, *, stopped: Callable[[], bool]) -> int:
+        """Return a descriptor of a shard's tar, fetched first where it is remote; see `ShardSet.open_tar`."""
+        return self._shards.open_tar(shardset, shard, stopped=stopped)
+
+    @property
+    def any_remote(self) -> bool:
+        """Whether any folder of the set is behind a URL."""
+        return any(isinstance(folder, RemoteFolder) for folder in self._shards.folders)
+
+    def remote(self, shardset: int, shard: int) -> "tuple[RemoteFolder, RemoteFile] | None":
+        """Return a shard's folder and tar where these are behind a URL; None where they are on this machine."""
+        folder = self._shards.folders[shardset]
+        return (folder, folder.tar(shard)) if isinstance(folder, RemoteFolder) else None
 
     def damaged(self, row: int, detail: str) -> DamagedSample:
         """Return the error that names this row's data set, key, shard and path."""
         dataset, key = self._shards.table["dataset"].iloc[row], self._keys.iloc[row]
         shard = int(self.shard[row])
-        path = self.path(int(self.shardset[row]), shard)
+        path = self._shards.tar_place(int(self.shardset[row]), shard)
         return DamagedSample(
             f"{dataset}: sample {key} in shard {shard} ({path}, {self.nbytes[row]} bytes from {self.offset[row]}): "
             f"{detail}"

@@ -6,6 +6,7 @@ images opens in a second, and a reader goes straight to a payload by shard, offs
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -96,7 +97,7 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
     path.write_bytes(manifest_bytes(table))
 
 
-def read_manifest(path: Path) -> pd.DataFrame:
+def read_manifest(path: Path | BinaryIO) -> pd.DataFrame:
     """Return a manifest's, or a record table's, rows as written, RangeIndex; strings are nullable, labels float32."""
     with pq.ParquetFile(path) as file:
         table = file.read()

@@ -6,12 +6,14 @@ would need a machine with 4 GB to spare. A `ShardSet` is never changed: each met
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,24 +23,29 @@ from cxrfast.errors import LabelError, ShardSetError
 from cxrfast.labels import POLICIES, PREFIX, Policy, Task, class_of, find_task, make_targets
 from cxrfast.shardset import format as layout
 from cxrfast.shardset import manifest, query
+from cxrfast.shardset.cache import ShardCache
 from cxrfast.shardset.commit import wrong_form, wrong_version
+from cxrfast.shardset.remote import RemoteFolder
 from cxrfast.shardset.split import patient_split
+from cxrfast.shardset.transfer import is_url, never
 
 Floats = npt.NDArray[np.float32]
+Folder: TypeAlias = Path | RemoteFolder
 
 
 @dataclass(frozen=True, eq=False)
 class ShardSet:
     """Rows of one or several packed folders, with targets once a task was chosen.
 
-    `table`: a row an image, RangeIndex: the manifest's columns and `shardset`, the row's index into `folders`.
+    `table`: a row an image, RangeIndex: the manifest's columns and `shardset`, the row's index into `folders`. A folder
+    that was opened by URL is a `RemoteFolder`.
     `names`: the data set's name of each folder. `annotated`: for each data set the classes that it annotates, in its
     own spelling. `labels`: float32 (n, C), NaN where masked, columns in the order of `targets`; (n, 0) without a task.
     `recipes`: how each folder's images were packed, as its shardset.json says.
     """
 
     table: pd.DataFrame
-    folders: tuple[Path, ...]
+    folders: tuple[Folder, ...]
     names: tuple[str, ...]
     annotated: dict[str, tuple[str, ...]]
     targets: tuple[str, ...]
@@ -46,18 +53,19 @@ class ShardSet:
     recipes: tuple[dict[str, Any], ...] = ()
 
     @classmethod
-    def open(cls, *folders: str | Path) -> "ShardSet":
+    def open(cls, *folders: str | Path, cache: ShardCache | None = None) -> "ShardSet":
         """Open packed folders as one set, reading manifests and file sizes only.
 
+        A folder may be a URL (`https://host/shards/chexpert`, `s3://bucket/kermany`): then shardset.json and the
+        manifest are read and sizes of tars are believed; `cache`, by default `ShardCache()`, fetches tars when needed.
+
         Raises ShardSetError where a folder is not a finished shard set of this format, a tar is absent or of another
-        size than recorded, or two folders hold the same key.
+        size than recorded, two folders hold the same key, or a URL cannot be read.
         """
         if not folders:
             raise ShardSetError("no shard set was named; give at least one packed folder")
-        paths = tuple(Path(folder).absolute() for folder in folders)
-        commits = [_read_commit(path) for path in paths]
-        for path, commit in zip(paths, commits, strict=True):
-            _check_tars(path, commit)
+        opened = [_open_folder(folder, cache) for folder in folders]
+        paths, commits = tuple(path for path, _ in opened), [commit for _, commit in opened]
         table = _joined([_read_table(path, commit) for path, commit in zip(paths, commits, strict=True)])
         if len(paths) > 1:  # inside one set, packing has seen to it
             _check_keys(table, paths)
@@ -77,8 +85,34 @@ class ShardSet:
         return f"ShardSet({', '.join(self.names)}: {len(self):,} images{targets})"
 
     def tar_path(self, shardset: int, shard: int) -> Path:
-        """Return the tar of a row's `shardset` and `shard`."""
-        return self.folders[shardset] / layout.tar_name(self.names[shardset], shard)
+        """Return the tar of a row's `shardset` and `shard`, a file on this machine.
+
+        A remote one is fetched first and marked as used; later fetches may push it out of the cache again, so whoever
+        wants to read it takes `open_tar`. Raises ShardSetError where it cannot be fetched.
+        """
+        folder = self.folders[shardset]
+        if isinstance(folder, Path):
+            return folder / layout.tar_name(self.names[shardset], shard)
+        os.close(folder.cache.open(folder.tar(shard)))
+        return folder.path(shard)
+
+    def open_tar(self, shardset: int, shard: int, *, stopped: Callable[[], bool] = never) -> int:
+        """Return a read-only descriptor of a tar, which the caller closes; it stays readable whatever the cache does.
+
+        A remote one is fetched first; `transfer.Stopped` is raised within a second of `stopped()` becoming true.
+        Raises ShardSetError where it cannot be fetched, OSError where a local one cannot be opened.
+        """
+        folder = self.folders[shardset]
+        if isinstance(folder, Path):
+            return os.open(self.tar_path(shardset, shard), os.O_RDONLY | os.O_CLOEXEC)
+        return folder.cache.open(folder.tar(shard), stopped=stopped)
+
+    def tar_place(self, shardset: int, shard: int) -> str:
+        """Return how messages name a tar: its path, or its URL and where it is cached; fetches nothing."""
+        folder = self.folders[shardset]
+        if isinstance(folder, Path):
+            return str(self.tar_path(shardset, shard))
+        return f"{folder}/{layout.tar_name(self.names[shardset], shard)}, cached as {folder.path(shard)}"
 
     def rows(self, indices: npt.ArrayLike) -> "ShardSet":
         """Return the rows of a bool mask (n,) or of integer positions, in the order given."""
@@ -162,16 +196,30 @@ class ShardSet:
 
         It yields dicts with `__key__`, `json` (a dict) and the image under its extension (`jpg`, `png` or `npy`; a set
         packed with `--long-side 0` may hold several) as uint8 (height, width); bytes instead where `decode` is false.
-        Other members of a tar are never looked at.
+        Other members of a tar are never looked at. Remote tars are all fetched first; ShardSetError where the cache
+        does not hold them at once.
         """
         import webdataset as wds  # it imports torch, which opening a set does without
 
         places = sorted(set(zip(self.table["shardset"], self.table["shard"], strict=True)))
+        self._check_all_fit(places)
         tars = [str(self.tar_path(*place)) for place in places]
         known = frozenset(self.table["key"])
         pipeline = wds.WebDataset(tars, shardshuffle=False, empty_check=False, select_files=_is_ours)
         pipeline = pipeline.select(partial(_is_known, known=known))
         return pipeline.decode("l8") if decode else pipeline
+
+    def _check_all_fit(self, places: Sequence[tuple[int, int]]) -> None:
+        remote = [
+            (folder, shard) for number, shard in places if isinstance(folder := self.folders[number], RemoteFolder)
+        ]
+        needed = sum(folder.tar(shard).size for folder, shard in remote)
+        limit = min((int(folder.cache.limit) for folder, _ in remote), default=needed)
+        if needed > limit:
+            raise ShardSetError(
+                f"these {len(remote)} remote shards have {needed:,} bytes, the cache's limit is {limit:,}: a plain "
+                "webdataset pipeline needs all of them at once; raise ShardCache(limit=...), or use Loader"
+            )
 
 
 def _is_ours(name: str) -> bool:
@@ -182,20 +230,38 @@ def _is_known(sample: dict[str, Any], *, known: frozenset[str]) -> bool:
     return sample["__key__"] in known
 
 
+def _open_folder(name: str | Path, cache: ShardCache | None) -> tuple[Folder, dict[str, Any]]:
+    """Return a folder, or what stands for one behind a URL, and its checked shardset.json."""
+    if not is_url(name):
+        path = Path(name).absolute()
+        commit = _read_commit(path)
+        _check_tars(path, commit)
+        return path, commit
+    remote = RemoteFolder(str(name), cache or ShardCache())
+    commit = _checked_commit(remote.read(layout.COMMIT_FILE), f"{remote}/{layout.COMMIT_FILE}")
+    remote = replace(remote, name=str(commit["name"]), files=commit["files"])
+    remote.check()
+    return remote, commit
+
+
 def _read_commit(folder: Path) -> dict[str, Any]:
     path = folder / layout.COMMIT_FILE
     if not path.is_file():
         raise ShardSetError(why_no_set(folder))
+    return _checked_commit(path.read_bytes(), str(path))
+
+
+def _checked_commit(content: bytes, where: str) -> dict[str, Any]:
     try:
-        commit = json.loads(path.read_bytes())
+        commit = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ShardSetError(f"{path} is damaged ({error}); pack again into an empty folder") from error
+        raise ShardSetError(f"{where} is damaged ({error}); pack again into an empty folder") from error
     version = wrong_version(commit)
     if version is not None:
-        raise ShardSetError(f"{path} is {version}: pack again")
+        raise ShardSetError(f"{where} is {version}: pack again")
     wrong = next(wrong_form(commit), None)
     if wrong is not None:
-        raise ShardSetError(f"{path} is damaged ({wrong}); copy it again or repack")
+        raise ShardSetError(f"{where} is damaged ({wrong}); copy it again or repack")
     return dict(commit)
 
 
@@ -228,17 +294,17 @@ def _check_tars(folder: Path, commit: dict[str, Any]) -> None:
             )
 
 
-def _read_table(folder: Path, commit: dict[str, Any]) -> pd.DataFrame:
-    path = folder / layout.MANIFEST_FILE
+def _read_table(folder: Folder, commit: dict[str, Any]) -> pd.DataFrame:
+    where = f"{folder}/{layout.MANIFEST_FILE}"
     try:
+        path = None if isinstance(folder, RemoteFolder) else folder / layout.MANIFEST_FILE
+        content = folder.read(layout.MANIFEST_FILE) if isinstance(folder, RemoteFolder) else Path(where).read_bytes()
         # A flipped bit in parquet mostly opens in silence, and could move a patient from one part to another.
-        if sha256(path.read_bytes()).hexdigest() != commit["files"][layout.MANIFEST_FILE]["sha256"]:
-            raise ShardSetError(f"{path} is not as it was packed (SHA-256 differs); copy it again or repack")
-        return manifest.read_manifest(path)
+        if sha256(content).hexdigest() != commit["files"][layout.MANIFEST_FILE]["sha256"]:
+            raise ShardSetError(f"{where} is not as it was packed (SHA-256 differs); copy it again or repack")
+        return manifest.read_manifest(path or BytesIO(content))
     except (OSError, ValueError) as error:
-        raise ShardSetError(
-            f"{folder / layout.MANIFEST_FILE} cannot be read ({error}); copy it again or repack"
-        ) from error
+        raise ShardSetError(f"{where} cannot be read ({error}); copy it again or repack") from error
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -252,7 +318,7 @@ def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return joined[list(order)]
 
 
-def _check_keys(table: pd.DataFrame, folders: tuple[Path, ...]) -> None:
+def _check_keys(table: pd.DataFrame, folders: tuple[Folder, ...]) -> None:
     twice = table["key"].duplicated(keep=False)
     if twice.any():
         key = table.loc[twice, "key"].iloc[0]
