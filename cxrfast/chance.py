@@ -35,14 +35,15 @@ def hash_keys(keys: Iterable[str]) -> UInt64Array:
     return np.fromiter((hash_text(key) for key in keys), dtype=np.uint64)
 
 
-def counter_hash(*parts: Part) -> UInt64Array:
+def counter_hash(*parts: Part, after: UInt64Array | None = None) -> UInt64Array:
     """Hash parts in their order into uniform 64-bit words.
 
     Parts are whole numbers, texts (a purpose, such as "order") or integer arrays; arrays broadcast against each other
     and the result has their common shape (0-d where no part is an array). Negative numbers count modulo 2**64.
+    `after` is the hash of parts that come before these: counter_hash(a, b) is counter_hash(b, after=counter_hash(a)).
     """
     with np.errstate(over="ignore"):
-        state = np.asarray(_GOLDEN)
+        state = np.asarray(_GOLDEN) if after is None else after
         for part in parts:
             state = _mix(state ^ _mix(_words(part) + _GOLDEN))
     return np.asarray(state, dtype=np.uint64)
@@ -60,9 +61,11 @@ def hashes_of_range(start: int, stop: int, *parts: int | str) -> UInt64Array:
     return words
 
 
-def uniform(*parts: Part, low: float = 0.0, high: float = 1.0) -> npt.NDArray[np.float64]:
+def uniform(
+    *parts: Part, after: UInt64Array | None = None, low: float = 0.0, high: float = 1.0
+) -> npt.NDArray[np.float64]:
     """Draw from U(low, high) with 53 random bits: float64 of the parts' common shape, in [low, high)."""
-    unit = (counter_hash(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    unit = (counter_hash(*parts, after=after) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return np.asarray(low + (high - low) * unit, dtype=np.float64)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cxrfast.chance import hash_keys
 from cxrfast.errors import ShardSetError
 from cxrfast.loading.decode import UndecodableError, decode
-from cxrfast.loading.views import Floats, Integers, ViewSpec, after_halving, halvings, matrices
+from cxrfast.loading.views import Floats, Integers, ViewSpec, back_maps, halvings, matrices
 
 if TYPE_CHECKING:
     from cxrfast.shardset.shardset import ShardSet
@@ -92,7 +92,7 @@ def prepare(shards: "ShardSet", *, views: Sequence[ViewSpec], size: int, seed: i
     for view, spec in enumerate(views):
         maps = matrices(spec, widths=sides[0], heights=sides[1], size=size, seed=seed, epoch=0, keys=keys, view=view)
         counts[:, view] = halvings(maps)
-        inverse[:, view] = _inverse(after_halving(maps, counts[:, view]))
+        inverse[:, view] = _centred(back_maps(maps, counts[:, view]))
     paths = tuple(shards.tar_path(*file) for file in files)
     return Work(len(table), size, paths, extents, payloads, pixels, counts.tolist(), inverse)
 
@@ -159,8 +159,8 @@ def _decoded(payload: Gray, shards: "ShardSet", row: int) -> Gray:
         raise ShardSetError(f"{path}, {place['key']}: {error}; `cxrfast-shard verify` says what is damaged") from error
 
 
-def _inverse(maps: Floats) -> Floats:
-    """Return the maps from output to source pixels, centres at whole numbers: (n, 2, 3) of the same."""
-    linear = np.linalg.inv(maps[..., :2])
-    offset = np.einsum("...ij,...j->...i", linear, 0.5 - maps[..., 2]) - 0.5
-    return np.concatenate([linear, offset[..., None]], axis=-1)
+def _centred(maps: Floats) -> Floats:
+    """Return maps back, (n, 2, 3), between pixels whose centres are at whole numbers, as OpenCV has them."""
+    moved = maps.copy()
+    moved[..., 2] += 0.5 * (maps[..., 0] + maps[..., 1] - 1)
+    return moved

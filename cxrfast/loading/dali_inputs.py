@@ -28,15 +28,14 @@ def geometry(step: Step, samples: Samples, *, most_halvings: int, starts: Sequen
     column is starts[s]: `map_v_s`, (n, 2, 3), corner-based as DALI's own coordinates are.
     """
     inputs: Inputs = {}
-    linear = np.linalg.inv(step.maps[..., :2])
-    offset = -np.einsum("...ij,...j->...i", linear, step.maps[..., 2])
     stored = np.stack([samples.height[step.rows], samples.width[step.rows]], axis=1)
     for view in range(step.maps.shape[1]):
         for level, (size, end) in enumerate(_levels(stored, step.halvings[:, view], most_halvings)):
             inputs[f"size_{view}_{level}"], inputs[f"end_{view}_{level}"] = _single(size), _single(end)
         for strip, start in enumerate(starts):
-            shifted = offset[:, view] + start * linear[:, view, :, 0]
-            inputs[f"map_{view}_{strip}"] = _single(np.concatenate([linear[:, view], shifted[..., None]], axis=-1))
+            shifted = step.maps[:, view].copy()
+            shifted[..., 2] += start * shifted[..., 0]
+            inputs[f"map_{view}_{strip}"] = _single(shifted)
     return inputs
 
 

@@ -21,6 +21,7 @@ Gray = npt.NDArray[np.uint8]
 
 _NPY = b"\x93NUMPY"
 _PREFIX = 10  # magic, two bytes of version, two bytes of header length (version 1.0)
+_USUAL = 128
 _FLAGS = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -58,24 +59,33 @@ def decode_sample(samples: "Samples", row: int, payload: memoryview | Gray | Dam
 
 
 def _array(payload: memoryview) -> Gray:
-    if bytes(payload[6:8]) != b"\x01\x00":
-        raise UndecodableError("its npy version is not 1.0")
-    start = _PREFIX + int.from_bytes(payload[8:_PREFIX], "little")
-    height, width = _shape(bytes(payload[_PREFIX:start]))
-    if len(payload) - start != height * width:
+    # Nearly all headers are of this length; a longer one is parsed from what it says of itself.
+    start, shape = _header(bytes(payload[:_USUAL]))
+    if shape is None:
+        start, shape = _header(bytes(payload[:start]))
+    if shape is None or len(payload) - start != shape[0] * shape[1]:
+        height, width = shape or (0, 0)
         raise UndecodableError(f"it holds {len(payload) - start} bytes of pixels, not {width} x {height}")
-    return np.frombuffer(payload, dtype=np.uint8, offset=start).reshape(height, width)
+    return np.ndarray(shape, dtype=np.uint8, buffer=payload, offset=start)
 
 
 @lru_cache(maxsize=4096)
-def _shape(header: bytes) -> tuple[int, int]:
-    """Return (height, width) of an npy header; headers repeat, and parsing one takes longer than a warp."""
+def _header(prefix: bytes) -> tuple[int, tuple[int, int] | None]:
+    """Return where the pixels start and their (height, width), None where the header is longer than the prefix.
+
+    Headers repeat, and parsing one takes longer than a warp.
+    """
+    if prefix[6:8] != b"\x01\x00":
+        raise UndecodableError("its npy version is not 1.0")
+    start = _PREFIX + int.from_bytes(prefix[8:_PREFIX], "little")
+    if start > len(prefix):
+        return start, None
     try:
-        fields = ast.literal_eval(header.decode("latin-1"))
+        fields = ast.literal_eval(prefix[_PREFIX:start].decode("latin-1"))
         kind, order, shape = fields["descr"], fields["fortran_order"], fields["shape"]
     except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError) as error:
         raise UndecodableError("its npy header cannot be read") from error
     flat = isinstance(shape, tuple) and len(shape) == 2 and all(isinstance(side, int) and side > 0 for side in shape)
     if kind not in ("|u1", "u1") or order is not False or not flat:
         raise UndecodableError(f"its npy header says {fields}, not 8-bit gray rows")
-    return int(shape[0]), int(shape[1])
+    return start, (int(shape[0]), int(shape[1]))

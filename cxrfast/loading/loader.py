@@ -25,7 +25,7 @@ from cxrfast.loading.damage import Budget, Substitutes
 from cxrfast.loading.fetch import Fetcher
 from cxrfast.loading.memory import parse_memory
 from cxrfast.loading.order import NOT_SEQUENTIAL, Block, EpochOrder, Last, Order, Sequential, check_sizes, epoch_order
-from cxrfast.loading.pipeline import Pipeline
+from cxrfast.loading.pipeline import Pipeline, depth_of
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
 from cxrfast.loading.reading import Reading
@@ -271,7 +271,7 @@ class Loader:
             renderer=self._renderer(threads, substitutes),
             canvas=self._canvases.take,
             ahead=int(self._reading.ahead),
-            threads=threads,
+            depth=depth_of(self._batch_size // self._ranks.world_size, threads=threads),
         )
 
     def _fetcher(self, order: EpochOrder, reads: Reads) -> Fetcher | None:

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -26,25 +27,32 @@ from cxrfast.shardset.transfer import Stopped
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
+
 PART = 64
-"""Most images that one thread takes at a time."""
+"""Most images that one thread takes at a time: so many that handing them over costs nothing, so few that threads end an
+epoch at about the same time."""
 DEPTH = 2
-"""Batches that are rendered ahead of the one that is handed out."""
+"""Batches that are rendered ahead of the one that is handed out; more where that leaves threads without parts."""
+
+
+def depth_of(batch: int, *, threads: int) -> int:
+    """Return how many batches of so many images are rendered ahead: at least two parts for each thread."""
+    return max(DEPTH, -(-2 * threads * PART // max(batch, 1)))
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some images of a batch: in which groups they are read, and where in them."""
+    """Some images of a batch: in which groups they are read, and where in each they begin, and how many they are."""
 
-    groups: list[Group]
-    slots: list[int]
+    pieces: list[tuple[Group, int, int]]
 
     def result(self) -> list[Payload]:
-        return [group.take(slot) for group, slot in zip(self.groups, self.slots, strict=True)]
+        return [payload for group, first, count in self.pieces for payload in group.take(first, count)]
 
     def used(self) -> None:
-        for group in self.groups:
-            group.used()
+        for group, _, count in self.pieces:
+            group.used(count)
 
 
 @dataclass(eq=False)
@@ -81,9 +89,12 @@ class Pipeline:
         renderer: Renderer,
         canvas: "Callable[[int], torch.Tensor]",
         ahead: int,
-        threads: int,
+        depth: int,
     ) -> None:
-        """`canvas(n)` gives fresh memory for n images, uint8 (n, V, 1, S, S); `ahead` bounds bytes not yet in use."""
+        """Make a pipeline; `canvas(n)` gives memory for n images, uint8 (n, V, 1, S, S).
+
+        `ahead` bounds the bytes that are asked for and not yet in use, `depth` the batches that are rendered ahead.
+        """
         self._order = order
         self._reads = reads
         self._steps = steps
@@ -93,7 +104,7 @@ class Pipeline:
         self._renderer = renderer
         self._canvas = canvas
         self._ahead = ahead
-        self._threads = threads
+        self._depth = depth
         self._batches: deque[_InFlight] = deque()
         self._next_batch = start
         self._next_read = 0
@@ -110,8 +121,11 @@ class Pipeline:
                 return
             batch = self._batches[0]
             images = self._canvas(0) if batch.images is None else batch.images
+            if batch.rendering:
+                # Once for the last part, which the others are before: each wait would cost a thread its turn.
+                self._wait(batch.rendering[-1][1].exception)
             for part, rendering in batch.rendering:
-                rendered = self._wait(rendering)
+                rendered = self._wait(rendering.result)
                 part.used()
                 if batch.images is None:
                     images = rendered
@@ -135,9 +149,9 @@ class Pipeline:
         self._reader.close()
         self._renderer.close()
 
-    def _wait(self, rendering: "Future[torch.Tensor]") -> "torch.Tensor":
+    def _wait(self, until: Callable[[], T]) -> T:
         try:
-            return rendering.result()
+            return until()
         except (CancelledError, Stopped):
             self._check_open()
             raise
@@ -148,7 +162,7 @@ class Pipeline:
 
     def _advance(self) -> None:
         self._check_open()
-        while len(self._batches) <= DEPTH and (step := next(self._steps, None)) is not None:
+        while len(self._batches) <= self._depth and (step := next(self._steps, None)) is not None:
             while (
                 self._next_read < len(self._reads.starts) and self._reads.batches[self._next_read] <= self._next_batch
             ):
@@ -186,22 +200,38 @@ class Pipeline:
         """Hand a batch, part by part, to the renderer; everything that it needs is being read."""
         count, whole = len(step.rows), self._renderer.whole
         batch = _InFlight(step, None if whole or not count else self._canvas(count))
-        size = count if whole else min(PART, -(-count // self._threads))
-        for start in range(0, count, max(size, 1)):
-            stop = min(start + size, count)
-            part = self._part(step.positions[start:stop])
-            images = None if batch.images is None else batch.images[start:stop]
-            batch.rendering.append((part, self._renderer.submit(step.part(start, stop), part, images)))
+        start = 0
+        for part, size in self._parts(step.positions, max(count, 1) if whole else PART):
+            images = None if batch.images is None else batch.images[start : start + size]
+            batch.rendering.append((part, self._renderer.submit(step.part(start, start + size), part, images)))
+            start += size
         return batch
 
-    def _part(self, positions: Integers) -> _Part:
+    def _parts(self, positions: Integers, size: int) -> Iterator[tuple[_Part, int]]:
+        """Cut positions (n,) into parts of `size`, the last one fewer, and say how many each has."""
+        pieces: list[tuple[Group, int, int]] = []
+        room = size
+        for asked, first, count in self._taken(positions):
+            while count:
+                took = min(count, room)
+                pieces.append((asked.group, first - asked.start, took))
+                first, count, room = first + took, count - took, room - took
+                if not room:
+                    yield _Part(pieces), size
+                    pieces, room = [], size
+        if pieces:
+            yield _Part(pieces), size - room
+
+    def _taken(self, positions: Integers) -> Iterator[tuple[_Asked, int, int]]:
+        """Take neighbours of one group together: the group, their first position, and how many they are."""
         numbers = np.searchsorted(self._order.groups, positions, side="right") - 1
-        groups, slots = [], []
-        for number, position in zip(numbers.tolist(), positions.tolist(), strict=True):
+        cuts = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+        for first, stop in pairwise([0, *cuts.tolist(), len(positions)]):
+            if first == stop:
+                continue
+            number, count = int(numbers[first]), stop - first
             asked = self._asked[number]
-            groups.append(asked.group)
-            slots.append(position - asked.start)
-            asked.left -= 1
+            asked.left -= count
             if not asked.left:
                 del self._asked[number]
-        return _Part(groups, slots)
+            yield asked, int(positions[first]), count

@@ -51,17 +51,18 @@ class Group:
         self._free = free
         self._unused = len(places)
 
-    def take(self, slot: int) -> Payload:
-        """Wait until the group is read and return the payload of one of its rows, by its place in it."""
+    def take(self, first: int, count: int = 1) -> list[Payload]:
+        """Wait until the group is read and return the payloads of `count` neighbouring rows, by their place in it."""
         if self._jobs:
             for job in self._jobs:
                 job.result()
             self._jobs = []
-        return self._found[self._places[slot]]
+        found = self._found
+        return [found[place] for place in self._places[first : first + count]]
 
-    def used(self) -> None:
-        """Say that one more row is rendered; after the last one nothing may look at the payloads."""
-        self._unused -= 1
+    def used(self, count: int = 1) -> None:
+        """Say that so many more rows are rendered; after the last one nothing may look at the payloads."""
+        self._unused -= count
         if not self._unused:
             self._found = []
             self._free()

@@ -64,24 +64,27 @@ class OpenCVRenderer:
         self._pool.close()
 
     def _render(self, step: Step, payloads: Payloads, images: torch.Tensor) -> torch.Tensor:
-        inverse, out = _inverse(step.maps), images.numpy()[:, :, 0]
+        maps, out = _centred(step.maps), images.numpy()[:, :, 0]
         rows, halvings = step.rows.tolist(), step.halvings.tolist()
         decoding = warping = 0.0
-        for index, payload in enumerate(payloads.result()):
-            started = perf_counter()
+        found = payloads.result()
+        now = perf_counter()
+        for index, payload in enumerate(found):
+            started = now
             try:
                 image = decode_sample(self._samples, rows[index], payload)
             except DamagedSample as error:
                 payload = self._substitutes.take_place(step, index, error)
                 rows[index], halvings[index] = int(step.rows[index]), step.halvings[index].tolist()
-                inverse[index] = _inverse(step.maps[index])
+                maps[index] = _centred(step.maps[index])
                 image = decode_sample(self._samples, rows[index], payload)
             if self._cache is not None:
                 self._cache.offer(rows[index], image)
             decoded = perf_counter()
-            _warp_views(image, halvings[index], inverse[index], out[index])
+            _warp_views(image, halvings[index], maps[index], out[index])
+            now = perf_counter()
             decoding += decoded - started
-            warping += perf_counter() - decoded
+            warping += now - decoded
         self._counters.add(seconds_decoding=decoding, seconds_warping=warping)
         return images
 
@@ -96,25 +99,20 @@ def halved(image: Gray) -> Gray:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _warp_views(image: Gray, halvings: list[int], inverse: Floats, out: Gray) -> None:
-    """Resample one image into out (V, S, S) by inverse maps (V, 2, 3)."""
-    sizes = [image]
-    for count, back, target in zip(halvings, inverse, out, strict=True):
+def _warp_views(image: Gray, halvings: list[int], maps: Floats, out: Gray) -> None:
+    """Resample one image into out (V, S, S) by maps back (V, 2, 3)."""
+    sizes, shape = [image], out.shape[1:]
+    for view, count in enumerate(halvings):
         while len(sizes) <= count:
             sizes.append(halved(sizes[-1]))
-        cv2.warpAffine(sizes[count], back, target.shape, dst=target, flags=_FLAGS, hint=cv2.ALGO_HINT_ACCURATE)
+        cv2.warpAffine(sizes[count], maps[view], shape, dst=out[view], flags=_FLAGS, hint=cv2.ALGO_HINT_ACCURATE)
 
 
-def _inverse(maps: Floats) -> Floats:
-    """Return the maps from output to source pixels with OpenCV's centres at whole numbers: (..., 2, 3) of the same.
+def _centred(maps: Floats) -> Floats:
+    """Return maps back, (..., 2, 3), between pixels whose centres are at whole numbers, as OpenCV has them.
 
-    With corner-based (x', y') = A (x, y) + b and centres half a pixel in: x = A^-1 (x' + 1/2 - b) - 1/2. Written out,
-    since `linalg.inv` of a few matrices costs more than a warp.
+    With corner-based x = A x' + b and centres half a pixel in: x = A (x' + 1/2) + b - 1/2.
     """
-    a, b, c, d = maps[..., 0, 0], maps[..., 0, 1], maps[..., 1, 0], maps[..., 1, 1]
-    x, y = 0.5 - maps[..., 0, 2], 0.5 - maps[..., 1, 2]
-    scale = 1 / (a * d - b * c)
-    out = np.empty_like(maps)
-    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = d * scale, -b * scale, (d * x - b * y) * scale - 0.5
-    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = -c * scale, a * scale, (a * y - c * x) * scale - 0.5
-    return out
+    moved = maps.copy()
+    moved[..., 2] += 0.5 * (maps[..., 0] + maps[..., 1] - 1)
+    return moved

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cxrfast.loading.order import EpochOrder
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.sampling import keys_of_copies
-from cxrfast.loading.views import Floats, Integers, ViewSpec, after_halving, halvings, matrices
+from cxrfast.loading.views import Floats, Integers, ViewSpec, back_maps, halvings, matrices
 
 _GROUP = 1024
 
@@ -29,7 +29,7 @@ class Step:
     halvings: Integers
     """(n, V) how often the stored image is halved first."""
     maps: Floats
-    """(n, V, 2, 3) from pixels of the halved image to output pixels, corner-based."""
+    """(n, V, 2, 3) back from output pixels to pixels of the halved image, corner-based."""
 
     def part(self, start: int, stop: int) -> "Step":
         """Return images `start` to `stop` of it, over the same memory."""
@@ -66,7 +66,7 @@ class Drawing:
                 keys=keys, view=view,
             )  # fmt: skip
             counts[:, view] = halvings(exact)
-            maps[:, view] = after_halving(exact, counts[:, view])
+            maps[:, view] = back_maps(exact, counts[:, view])
         return Step(places, rows, counts, maps)
 
     def steps(self, order: EpochOrder, lanes: range, start: int) -> Iterator[Step]:

@@ -128,25 +128,32 @@ def most_halvings(spec: ViewSpec, *, widths: Integers, heights: Integers, size: 
     return int(halvings(np.array([[[least, 0.0, 0.0], [0.0, least, 0.0]]]))[0])
 
 
-def after_halving(maps: Floats, counts: Integers) -> Floats:
-    """Return the maps from the halved sources' pixels to output pixels: float64 (n, 2, 3)."""
-    adjusted = maps.copy()
-    adjusted[:, :, :2] *= np.exp2(counts)[:, None, None]
-    return adjusted
+def back_maps(maps: Floats, counts: Integers) -> Floats:
+    """Return the maps back, from output pixels to pixels of the halved sources, corner-based: float64 (n, 2, 3).
+
+    Whoever resamples looks for the source of an output pixel. Written out, since `linalg.inv` is slow on small ones.
+    """
+    a, b, c, d = maps[:, 0, 0], maps[:, 0, 1], maps[:, 1, 0], maps[:, 1, 1]
+    x, y = maps[:, 0, 2], maps[:, 1, 2]
+    # A source that is halved k times has its points at 2**-k of their places.
+    scale = np.exp2(-counts) / (a * d - b * c)
+    back = np.empty_like(maps)
+    back[:, 0, 0], back[:, 0, 1], back[:, 0, 2] = d * scale, -b * scale, (b * y - d * x) * scale
+    back[:, 1, 0], back[:, 1, 1], back[:, 1, 2] = -c * scale, a * scale, (c * x - a * y) * scale
+    return back
 
 
 class _Draws:
     """The uniform numbers of n views, each found by its parameter's name."""
 
     def __init__(self, seed: int, epoch: int, keys: UInt64Array, view: int) -> None:
-        self._parts = (seed, epoch, keys, view)
-        self._count = len(keys)
+        self._common = chance.counter_hash("view", seed, epoch, keys, view)
 
     def between(self, parameter: str, low: float | Floats, high: float | Floats) -> Floats:
         """Return U(low, high) as float64 (n,); nothing is hashed where there is nothing to draw."""
         if isinstance(low, float) and low == high:
-            return np.full(self._count, low)
-        unit = chance.uniform("view", *self._parts, parameter)
+            return np.full(len(self._common), low)
+        unit = chance.uniform(parameter, after=self._common)
         return np.asarray(low + (high - low) * unit, dtype=np.float64)
 
 

@@ -115,10 +115,10 @@ def test_errors_come_to_whoever_reads(site, tmp_path):
     fetcher = Fetcher(samples, [(0, 0), (0, 1), (0, 2)], threads=2, ahead=10**9)
     reader = Reader(samples, counters=Counters())
     try:
-        assert len(reader.submit(np.arange(4)).take(3)) == 528
+        assert len(reader.submit(np.arange(4)).take(3)[0]) == 528
         with pytest.raises(ShardSetError, match=f"{site.tars[1]} is not there"):
             reader.submit(np.arange(4, 8)).take(0)
-        assert len(reader.submit(np.arange(8, 12)).take(3)) == 528
+        assert len(reader.submit(np.arange(8, 12)).take(3)[0]) == 528
     finally:
         reader.close()
         fetcher.close()
@@ -131,7 +131,7 @@ def test_a_reader_that_waits_for_a_shard_can_be_closed(site, tmp_path):
     reader = Reader(samples, counters=Counters())
     waiting = reader.submit(np.arange(4))
     wait_for(lambda: site.requests[site.tars[0]] == 1)
-    assert len(reader.submit(np.arange(4, 8)).take(0)) == 528
+    assert len(reader.submit(np.arange(4, 8)).take(0)[0]) == 528
     started = time.monotonic()
     reader.close()
     assert time.monotonic() - started < 10

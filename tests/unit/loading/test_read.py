@@ -38,7 +38,7 @@ def payloads(reader, rows):
     """Return what a group of rows holds: bytes, or the error of a damaged sample."""
     group = reader.submit(np.array(rows, dtype=np.int64))
     return [
-        found if isinstance(found := group.take(slot), DamagedSample) else bytes(found) for slot in range(len(rows))
+        found if isinstance(found := group.take(slot)[0], DamagedSample) else bytes(found) for slot in range(len(rows))
     ]
 
 
@@ -134,14 +134,14 @@ def test_memory_is_used_again(shards, images):
     reader = Reader(Samples(shards), counters=Counters(), buffers=buffers)
     first = reader.submit(np.arange(16))
     second = reader.submit(np.arange(16, 32))
-    held = [first.take(slot) for slot in range(16)]
+    held = first.take(0, 16)
     assert [bytes(payload) for payload in held] == [encoded(image, "png")[1] for image in images[:16]]
     addresses = {np.frombuffer(held[0], dtype=np.uint8).ctypes.data}
     second.take(0)
     for _ in range(16):
         first.used()
     third = reader.submit(np.arange(16))
-    assert np.frombuffer(third.take(0), dtype=np.uint8).ctypes.data in addresses
+    assert np.frombuffer(third.take(0)[0], dtype=np.uint8).ctypes.data in addresses
     reader.close()
 
 
@@ -154,7 +154,7 @@ def test_cached_pixels_are_not_read(shards, images):
     reader = Reader(Samples(shards), counters=counters, cache=cache, gap=1)
     group = reader.submit(np.arange(16))
     for slot in range(16):
-        found = group.take(slot)
+        (found,) = group.take(slot)
         if slot % 2:
             assert bytes(found) == encoded(images[slot], "png")[1]
         else:
