@@ -63,9 +63,10 @@ def _array(payload: memoryview) -> Gray:
     start, shape = _header(bytes(payload[:_USUAL]))
     if shape is None:
         start, shape = _header(bytes(payload[:start]))
-    if shape is None or len(payload) - start != shape[0] * shape[1]:
-        height, width = shape or (0, 0)
-        raise UndecodableError(f"it holds {len(payload) - start} bytes of pixels, not {width} x {height}")
+    if shape is None:
+        raise UndecodableError("its npy header is cut off")
+    if len(payload) - start != shape[0] * shape[1]:
+        raise UndecodableError(f"it holds {len(payload) - start} bytes of pixels, not {shape[1]} x {shape[0]}")
     return np.ndarray(shape, dtype=np.uint8, buffer=payload, offset=start)
 
 

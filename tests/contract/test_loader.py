@@ -19,7 +19,7 @@ from small_sets import damage, noise_images, open_set
 
 from cxrfast import Block, Global, Loader, Ranks, Reading, Sequential, ViewSpec
 from cxrfast.errors import DamagedSample, LoaderError, StateMismatch
-from cxrfast.loading.pipeline import DEPTH
+from cxrfast.loading.pipeline import depth_of
 
 TESTS = Path(__file__).resolve().parents[1]
 COUNT = 83
@@ -384,8 +384,8 @@ def test_a_process_that_ends_amid_an_epoch_leaves_nothing(backend, shards, way, 
 @pytest.mark.parametrize("ahead", [1, 20_000, 60_000])
 def test_reading_ahead_is_bounded(tmp_path, ahead):
     """However long a consumer waits, no more is read than the blocks in use, `ahead` and the group that is at hand."""
-    images = noise_images(200, low=60, high=61)
-    shards = open_set(tmp_path / "set", images, codec="raw", per_shard=50)
+    images = noise_images(800, low=60, high=61)
+    shards = open_set(tmp_path / "set", images, codec="raw", per_shard=100)
     each, lanes, memory = images[0].size + 128, 4, 64_000
     loader = Loader(
         shards, views=[ViewSpec.plain()], size=8, batch_size=4, seed=1, order=Block(memory=memory, lanes=lanes),
@@ -398,8 +398,8 @@ def test_reading_ahead_is_bounded(tmp_path, ahead):
         settled = now
         time.sleep(0.2)
     batches.close()
-    assert settled <= memory + max(ahead, memory // lanes) + (DEPTH + 2) * lanes * each
-    assert settled < 0.5 * 200 * each
+    assert settled <= memory + max(ahead, memory // lanes) + (depth_of(4, threads=1) + 2) * 4 * each
+    assert settled < 0.5 * 800 * each
 
 
 def test_the_report_counts_what_was_done(make, backend, shards):

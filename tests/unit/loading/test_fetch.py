@@ -14,6 +14,7 @@ from web_server import serving, wait_for
 
 from cxrfast import Block, Loader, Reading, ShardCache, ShardSet, ViewSpec
 from cxrfast.errors import ShardSetError
+from cxrfast.loading import pipeline
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.fetch import Fetcher
 from cxrfast.loading.read import Reader
@@ -140,11 +141,12 @@ def test_a_reader_that_waits_for_a_shard_can_be_closed(site, tmp_path):
 
 
 @pytest.mark.parametrize(("fetch_ahead", "most"), [("1GB", SHARDS), (1, 3)])
-def test_a_loader_fetches_what_its_epoch_will_come_to(site, tmp_path, fetch_ahead, most):
+def test_a_loader_fetches_what_its_epoch_will_come_to(site, tmp_path, monkeypatch, fetch_ahead, most):
     """While a consumer holds the first batch, later shards come in, as many as are allowed; batches are the same."""
     _, samples = opened(site, tmp_path)
     shards = samples._shards
-    reading = Reading(fetch_ahead=fetch_ahead, ahead=1)
+    monkeypatch.setattr(pipeline, "PART", 1)  # so that two batches are rendered ahead
+    reading = Reading(threads=1, fetch_ahead=fetch_ahead, ahead=1)
     order = Block(memory=1, lanes=1)
     with Loader(shards, views=[ViewSpec.plain()], size=8, batch_size=1, seed=0, order=order, reading=reading) as loader:
         batches = loader.epoch(0)

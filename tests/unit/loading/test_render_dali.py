@@ -24,6 +24,7 @@ from cxrfast.loading.decode import decode
 from cxrfast.loading.render_dali import DaliRenderer
 from cxrfast.loading.samples import Samples
 from cxrfast.loading.steps import Step
+from cxrfast.loading.views import back_maps
 
 pytestmark = needs_dali
 ODD = [(1, 1), (1, 97), (200, 1), (2, 3), (33, 64), (127, 128), (301, 299), (640, 3), (1023, 777), (2, 3001)]
@@ -161,7 +162,8 @@ def test_views_are_within_a_level_of_the_reference(tmp_path):
     images = noise_images(6, low=290, high=420)
     rng = np.random.default_rng(1)
     maps = np.tile(np.eye(2, 3), (6, 1, 1, 1)) * 1.1 + rng.uniform(-0.1, 0.1, (6, 1, 2, 3))
-    step = Step(np.arange(6), np.arange(6), np.zeros((6, 1), dtype=np.int64), maps)
+    back = back_maps(maps[:, 0], np.zeros(6))[:, None]
+    step = Step(np.arange(6), np.arange(6), np.zeros((6, 1), dtype=np.int64), back)
     renderer = renderer_of(samples_of(tmp_path / "set", images), size=400)
     found = renderer.submit(step, done(images)).result().numpy()
     renderer.close()
