@@ -19,11 +19,11 @@ _KEPT = 4
 class Canvases:
     """Gives tensors of one shape per image; at most a few that nobody uses are kept, and none beyond its own life."""
 
-    def __init__(self, shape: tuple[int, ...], *, pinned: bool) -> None:
-        """`shape` is an image's, without the number of images; pinned memory is used again by torch itself."""
+    def __init__(self, shape: tuple[int, ...], *, pinned: bool, kept: int = _KEPT) -> None:
+        """Keep up to `kept` tensors for images of a shape; pinned memory is used again by torch itself."""
         self._shape = shape
         self._pinned = pinned
-        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=_KEPT)
+        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=kept)
 
     def take(self, count: int) -> torch.Tensor:
         """Return a tensor for `count` images, uint8 (count, *shape), contents undefined."""

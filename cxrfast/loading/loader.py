@@ -103,6 +103,7 @@ class Loader:
         self._device = find_device(device)
         self._backend = find_backend(backend, self._device)
         self._check()
+        self._threads = self._reading.threads or self._ranks.cpus()
         self._lanes = self._ranks.share(self._order.lanes)
         self._samples = Samples(set)
         self._layout = self._samples.layout()
@@ -113,7 +114,9 @@ class Loader:
         self._cache = self._made_cache(cache, cache_limit)
         # Both outlive an epoch, so that a short one does not begin with page faults.
         shape = (len(self._views), 1, size, size)
-        self._canvases = Canvases(shape, pinned=self._device.type == "cuda")
+        self._depth = depth_of(batch_size // self._ranks.world_size, threads=self._threads)
+        # Those on their way, the one that is handed out, and the one before, which the caller may still hold.
+        self._canvases = Canvases(shape, pinned=self._device.type == "cuda", kept=self._depth + 3)
         self._buffers = Buffers()
         self._pipeline: Pipeline | None = None
         self._position = (0, 0)
@@ -241,7 +244,6 @@ class Loader:
             pipeline.close()
 
     def _open(self, epoch: int, start: int) -> Pipeline:
-        threads = self._reading.threads or self._ranks.cpus()
         layout = self._layout
         if self._expected is not None:
             layout = layout.repeated(times_drawn(self._expected, seed=self._seed, epoch=epoch))
@@ -268,10 +270,10 @@ class Loader:
             start=start,
             reader=reader,
             fetcher=self._fetcher(order, reads),
-            renderer=self._renderer(threads, substitutes),
+            renderer=self._renderer(substitutes),
             canvas=self._canvases.take,
             ahead=int(self._reading.ahead),
-            depth=depth_of(self._batch_size // self._ranks.world_size, threads=threads),
+            depth=self._depth,
         )
 
     def _fetcher(self, order: EpochOrder, reads: Reads) -> Fetcher | None:
@@ -280,13 +282,13 @@ class Loader:
         share = int(self._reading.fetch_ahead) // self._ranks.on_node
         return Fetcher(self._samples, shards_of(self._samples, order, reads), threads=FETCH_THREADS, ahead=share)
 
-    def _renderer(self, threads: int, substitutes: Substitutes) -> Renderer:
+    def _renderer(self, substitutes: Substitutes) -> Renderer:
         return open_renderer(
             self._backend,
             self._samples,
             views=self._views,
             size=self._size,
-            threads=threads,
+            threads=self._threads,
             device=self._device,
             counters=self._counters,
             substitutes=substitutes,

@@ -52,9 +52,14 @@ class Layout:
     def of(cls, *, shardset: Integers, shard: Integers, offset: Integers, nbytes: Integers) -> "Layout":
         """Sort rows, given by columns (n,) of the manifest, into storage order."""
         file = shardset.astype(np.int64) * (int(shard.max(initial=0)) + 1) + shard
-        rows = np.lexsort((offset, file))
-        _, counts = np.unique(file, return_counts=True)
-        return cls(rows.astype(np.int64), counts.astype(np.int64), nbytes[rows].astype(np.int64))
+        steps = np.diff(file)
+        if ((steps > 0) | ((steps == 0) & (np.diff(offset) > 0))).all():  # as manifests are, and what is picked of them
+            rows = np.arange(len(file), dtype=np.int64)
+        else:
+            rows = np.lexsort((offset, file)).astype(np.int64)
+            steps = np.diff(file[rows])
+        ends = np.append(np.flatnonzero(steps) + 1, len(file))
+        return cls(rows, np.diff(ends, prepend=0).astype(np.int64), nbytes[rows].astype(np.int64))
 
     def repeated(self, times: Integers) -> "Layout":
         """Return the layout in which row r lies times[r] times, (n,), in one place: what an epoch of a sampling has.
