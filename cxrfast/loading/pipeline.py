@@ -111,6 +111,7 @@ class Pipeline:
         self._asked: dict[int, _Asked] = {}
         self._unused: deque[tuple[int, int]] = deque()  # the batch that first needs a group, and the group's bytes
         self._unused_bytes = 0
+        self._has_begun = False
         self._closed = False
 
     def __iter__(self) -> "Iterator[tuple[Step, torch.Tensor]]":
@@ -130,6 +131,7 @@ class Pipeline:
                 if batch.images is None:
                     images = rendered
             self._batches.popleft()
+            self._has_begun = True
             self._advance()
             yield batch.step, images
 
@@ -171,7 +173,8 @@ class Pipeline:
                 self._unused_bytes -= self._unused.popleft()[1]
             self._next_batch += 1
             self._batches.append(self._begin(step))
-        while self._next_read < len(self._reads.starts):
+        # Before the first batch is there, reading ahead would only take time from it.
+        while self._has_begun and self._next_read < len(self._reads.starts):
             if self._unused and self._unused_bytes + self._bytes_of(self._next_read) > self._ahead:
                 break
             self._ask()
