@@ -4,8 +4,9 @@
 
 `bare`: the images packed at 256, 320 and 512 pixels as JPEG, and raw, go through the loader (two `paper` views at 224)
 and through a bare decode-and-warp loop on as many threads, in turn; from raw shards and from cached pixels the bare
-loop only warps; for raw shards it is also given with one read of all bytes before it. Copies of the originals under names of their own make `--count` images, so that nothing is read or
-decoded twice. Rates are images a second; ratios are medians of each round's own.
+loop only warps; for raw shards it is also given with one read of all bytes before it. Copies of the originals under
+names of their own make `--count` images, so that nothing is read or decoded twice. Rates are images a second; ratios
+are medians of each round's own.
 
 `batches`: batch 1,024 against 32, in turn. `memory`: how much a fresh process grows over the twenty epochs that follow
 its first. `first`: a fresh process opens a manifest of a million rows (not timed: an open set is the premise), makes a
