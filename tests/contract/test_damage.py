@@ -107,7 +107,7 @@ def test_substitutes_are_the_same_on_any_ranks_and_after_a_resume(make, hurt, wo
 @pytest.mark.parametrize("budget", range(len(HURT)))
 def test_more_damage_than_the_budget_ends_the_epoch(make, hurt, budget):
     """The error says how many there are, how many were allowed, and names the last one."""
-    loader = make(hurt, reading=Reading(threads=2, on_error="skip", budget=budget))
+    loader = make(hurt, reading=Reading(threads=1, on_error="skip", budget=budget))
     with pytest.raises(DamagedSample, match=rf"{budget + 1} damaged .* budget of {budget} .*phantom-000"):
         slots(loader, 0)
 
