@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from measure import Figures, ratio, spread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from backends import no_substitutes
 from small_sets import encoded, open_set
 
 from cxrfast import Batch, Loader, Sequential, ShardSet, ViewSpec, phantom
@@ -32,13 +34,15 @@ from cxrfast.learning.classifier import Classifier
 from cxrfast.loading import dali_graph
 from cxrfast.loading.canvas import Canvases
 from cxrfast.loading.counters import Counters
+from cxrfast.loading.order import epoch_order
 from cxrfast.loading.pipeline import PART
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
+from cxrfast.loading.render import Payload
 from cxrfast.loading.render_dali import DaliRenderer
 from cxrfast.loading.render_opencv import OpenCVRenderer
 from cxrfast.loading.samples import Samples
-from cxrfast.loading.steps import Step, steps
+from cxrfast.loading.steps import Drawing, Step
 
 SIZE = 224
 VIEWS = [ViewSpec.paper()] * 2
@@ -131,23 +135,24 @@ def _loader_rate(loader: Loader, device: torch.device, firsts: list[float]) -> R
     return rate
 
 
-def _first_batches(shards: ShardSet, batch: int, most: int = 16) -> tuple[list[list[memoryview]], list[Step]]:
+def _first_batches(shards: ShardSet, batch: int, most: int = 16) -> tuple[list[list[Payload]], list[Step]]:
     """Return payloads and steps of up to `most` batches, in stored order."""
     samples = Samples(shards)
-    rows = [np.arange(start, start + batch) for start in range(0, len(samples) - batch + 1, batch)][:most]
-    with closing(Reader(samples, threads=1, counters=Counters())) as reader:
-        payloads = [reader.submit(part).result() for part in rows]
-    return payloads, list(steps(rows, samples, views=VIEWS, size=SIZE, seed=0, epoch=0))
+    order = epoch_order(Sequential(lanes=1), samples.layout(), batch_size=batch, last="drop", seed=0, epoch=0)
+    work = list(islice(Drawing(samples, VIEWS, SIZE, 0, 0).steps(order, range(1), 0), most))
+    with closing(Reader(samples, counters=Counters())) as reader:
+        return [reader.submit(step.rows).take(0, batch) for step in work], work
 
 
 def _bare_dali(
-    shards: ShardSet, device: torch.device, payloads: list[list[memoryview]], work: list[Step],
+    shards: ShardSet, device: torch.device, payloads: list[list[Payload]], work: list[Step],
     *, hardware_share: float = dali_graph.HARDWARE_SHARE,
 ) -> Rate:  # fmt: skip
     def rate() -> float:
         renderer = DaliRenderer(
             Samples(shards), num_views=len(VIEWS), size=SIZE, threads=Ranks().cpus(), device=device,
             most_halvings=int(max(step.halvings.max() for step in work)), pixels=False, counters=Counters(),
+            substitutes=no_substitutes(Samples(shards)),
         )  # fmt: skip
         with closing(renderer), _hardware_share(hardware_share):
             for _ in range(2):  # each of its graphs is built once
@@ -169,7 +174,7 @@ def _hardware_share(share: float) -> Iterator[None]:
         dali_graph.HARDWARE_SHARE = kept
 
 
-def _drain(renderer: DaliRenderer, payloads: list[list[memoryview]], work: list[Step]) -> None:
+def _drain(renderer: DaliRenderer, payloads: list[list[Payload]], work: list[Step]) -> None:
     waiting: deque[Future[torch.Tensor]] = deque()
     for blobs, step in zip(payloads, work, strict=True):
         waiting.append(renderer.submit(step, _done(blobs)))
@@ -179,11 +184,13 @@ def _drain(renderer: DaliRenderer, payloads: list[list[memoryview]], work: list[
         waiting.popleft().result()
 
 
-def _bare_opencv(shards: ShardSet, device: torch.device, payloads: list[list[memoryview]], work: list[Step]) -> Rate:
+def _bare_opencv(shards: ShardSet, device: torch.device, payloads: list[list[Payload]], work: list[Step]) -> Rate:
     canvases = Canvases((len(VIEWS), 1, SIZE, SIZE), pinned=device.type == "cuda")
 
     def rate() -> float:
-        renderer = OpenCVRenderer(Samples(shards), threads=Ranks().cpus(), counters=Counters())
+        renderer = OpenCVRenderer(
+            Samples(shards), threads=Ranks().cpus(), counters=Counters(), substitutes=no_substitutes(Samples(shards))
+        )
         started = time.perf_counter()
         with closing(renderer):
             for blobs, step in zip(payloads, work, strict=True):
@@ -202,8 +209,8 @@ def _bare_opencv(shards: ShardSet, device: torch.device, payloads: list[list[mem
     return rate
 
 
-def _done(blobs: list[memoryview]) -> Any:  # noqa: ANN401
-    future: Future[list[memoryview]] = Future()
+def _done(blobs: list[Payload]) -> Any:  # noqa: ANN401
+    future: Future[list[Payload]] = Future()
     future.set_result(blobs)
     return future
 
