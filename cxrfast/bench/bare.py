@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from cxrfast.bench.work import LONGEST, Gray, Work, halved
+from cxrfast.loading.decode import decode
 
 _CHUNK = 16
 _DECODE = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
@@ -75,7 +76,10 @@ class Bare:
 
         def both(index: int) -> None:
             number = index % len(payloads)
-            self._warp(np.asarray(cv2.imdecode(payloads[number], _DECODE), dtype=np.uint8), number, index)
+            image = cv2.imdecode(payloads[number], _DECODE)
+            if image is None:  # stored raw, in a set that holds both
+                image = decode(payloads[number].data)
+            self._warp(np.asarray(image, dtype=np.uint8), number, index)
 
         return self._over(both)
 

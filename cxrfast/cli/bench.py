@@ -4,6 +4,7 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 """
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,11 @@ def loader(shardsets: tuple[Path, ...], as_json: bool, record: Path | None, **op
     from cxrfast.cli import bench_page
     from cxrfast.shardset.shardset import ShardSet
 
+    for path in shardsets:
+        if re.match(r"[a-z0-9]+:/", str(path)):
+            raise click.BadParameter(
+                f"{path}: shards are measured where they lie; name a folder", param_hint="SHARDSET"
+            )
     settings = _settings(options)
     shards = ShardSet.open(*shardsets)
     found = measure(shards, settings, progress=_tell)

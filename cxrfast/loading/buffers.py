@@ -43,6 +43,12 @@ class Buffers:
             while self._left < 0:
                 self._out(0)
 
+    def clear(self) -> None:
+        """Let go of all memory that nobody uses."""
+        with self._lock:
+            while self._free:
+                self._out(0)
+
     def _out(self, place: int) -> memoryview:
         self._left += self._sizes.pop(place)
         return self._free.pop(place)

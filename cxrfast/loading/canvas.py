@@ -36,6 +36,10 @@ class Canvases:
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return torch.from_numpy(lent).view(count, *self._shape)
 
+    def clear(self) -> None:
+        """Let go of all memory that nobody uses."""
+        self._free.clear()
+
     def _reuse(self, nbytes: int) -> npt.NDArray[np.uint8]:
         try:
             memory = self._free.pop()

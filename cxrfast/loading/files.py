@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cxrfast.loading.samples import Samples
+from cxrfast.shardset.transfer import Stopped
 
 
 class OpenFiles:
@@ -48,12 +49,15 @@ class OpenFiles:
             entry = self._open.get(file)
             if entry is not None:
                 return self._used(file, entry)
+        if self._stopped.is_set():
+            raise Stopped
         # A remote shard may take long to come: others go on reading meanwhile.
         opened = self._samples.open(*file, stopped=self._stopped.is_set)
         with self._lock:
             entry = self._open.setdefault(file, [opened, 0])
             if entry[0] != opened:
                 os.close(opened)
+            self._let_go()
             return self._used(file, entry)
 
     def _used(self, file: tuple[int, int], entry: list[int]) -> list[int]:
@@ -61,6 +65,14 @@ class OpenFiles:
         self._open.move_to_end(file)
         self._trim(self._limit)
         return entry
+
+    def _let_go(self) -> None:
+        """Close idle files that the cache has deleted since: their space is free only once nobody has them open."""
+        if not self._samples.any_remote:
+            return
+        for file, (descriptor, users) in list(self._open.items()):
+            if not users and not os.fstat(descriptor).st_nlink:
+                os.close(self._open.pop(file)[0])
 
     def _trim(self, limit: int) -> None:
         idle = [file for file, (_, users) in self._open.items() if not users] if len(self._open) > limit else []

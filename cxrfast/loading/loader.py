@@ -8,6 +8,7 @@ read ahead, device and backend only decide how fast it comes.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,8 +25,18 @@ from cxrfast.loading.counters import Counters
 from cxrfast.loading.damage import Budget, Substitutes
 from cxrfast.loading.fetch import Fetcher
 from cxrfast.loading.memory import parse_memory
-from cxrfast.loading.order import NOT_SEQUENTIAL, Block, EpochOrder, Last, Order, Sequential, check_sizes, epoch_order
-from cxrfast.loading.pipeline import Pipeline, depth_of
+from cxrfast.loading.order import (
+    NOT_SEQUENTIAL,
+    Block,
+    EpochOrder,
+    Global,
+    Last,
+    Order,
+    Sequential,
+    check_sizes,
+    epoch_order,
+)
+from cxrfast.loading.pipeline import DEPTH, Pipeline, depth_of
 from cxrfast.loading.ranks import Ranks
 from cxrfast.loading.read import Reader
 from cxrfast.loading.reading import Reading
@@ -36,6 +47,9 @@ from cxrfast.loading.sampling import Sampling, expected_copies, times_drawn
 from cxrfast.loading.steps import Drawing, Step
 from cxrfast.loading.views import ViewSpec
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "order": (Block, Global, Sequential), "reading": (Reading,), "ranks": (Ranks,), "sampling": (Sampling,),
+}  # fmt: skip
 FETCH_THREADS = 4
 """How many remote shards are fetched at a time."""
 
@@ -90,6 +104,9 @@ class Loader:
         cache: Literal["memory"] | None = None,
         cache_limit: str | int = "8GB",
     ) -> None:
+        _check_types(set, views, order=order, reading=reading, ranks=ranks, sampling=sampling,
+                     size=size, batch_size=batch_size, seed=seed)  # fmt: skip
+        size, batch_size, seed = int(size), int(batch_size), int(seed)
         self.set = set
         self._views = tuple(views)
         self._size = size
@@ -114,7 +131,11 @@ class Loader:
         self._cache = self._made_cache(cache, cache_limit)
         # Both outlive an epoch, so that a short one does not begin with page faults.
         shape = (len(self._views), 1, size, size)
-        self._depth = depth_of(batch_size // self._ranks.world_size, threads=self._threads)
+        share = batch_size // self._ranks.world_size
+        self._depth = DEPTH
+        if self._backend == "opencv":
+            nbytes = share * len(self._views) * size**2
+            self._depth = depth_of(share, threads=self._threads, nbytes=nbytes)
         # Those on their way, the one that is handed out, and the one before, which the caller may still hold.
         self._canvases = Canvases(shape, pinned=self._device.type == "cuda", kept=self._depth + 3)
         self._buffers = Buffers()
@@ -165,8 +186,11 @@ class Loader:
         self._position = (int(state["epoch"]), int(state["batches"]))
 
     def report(self) -> dict[str, float]:
-        """Return counts and seconds since the loader was made; seconds of several threads add up."""
-        return self._counters.report()
+        """Return counts and seconds since the loader was made; seconds of several threads add up.
+
+        `cached` is how many images the pixel cache holds; `skipped` how often another took a damaged one's place.
+        """
+        return self._counters.report() | {"cached": 0 if self._cache is None else len(self._cache)}
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -178,6 +202,8 @@ class Loader:
         self._closed = True
         if self._pipeline is not None:
             self._pipeline.close()
+        self._buffers.clear()
+        self._canvases.clear()
 
     def __enter__(self) -> "Loader":
         return self
@@ -226,6 +252,8 @@ class Loader:
         return PixelCache(len(self.set), limit=parse_memory(limit, name="cache_limit"))
 
     def _iterate(self, epoch: int, start: int) -> Iterator[Batch]:
+        if self._closed:
+            raise LoaderError("this loader is closed: make another")
         if self._pipeline is not None:
             self._pipeline.close()
         pipeline = self._pipeline = self._open(epoch, start)
@@ -269,7 +297,7 @@ class Loader:
             self._samples,
             start=start,
             reader=reader,
-            fetcher=self._fetcher(order, reads),
+            fetch=partial(self._fetcher, order, reads),
             renderer=self._renderer(substitutes),
             canvas=self._canvases.take,
             ahead=int(self._reading.ahead),
@@ -302,7 +330,23 @@ class Loader:
             return Batch(images, labels, index)
         # From pinned memory a copy runs beside the host; the allocator keeps that memory until the stream is past it.
         to: Callable[[torch.Tensor], torch.Tensor] = partial(_to_device, device=self._device)
-        return Batch(to(images), to(labels), to(index))
+        with self._counters.timed("seconds_copying"):  # of the host: a copy that runs beside it costs it little
+            return Batch(to(images), to(labels), to(index))
+
+
+def _check_types(set: object, views: object, **given: object) -> None:
+    """Raise LoaderError for what is of another kind, with what is wanted instead of a late traceback."""
+    if not hasattr(set, "table"):
+        raise LoaderError(f"a loader reads a ShardSet, not {set!r}: ShardSet.open(folder), then select and task")
+    if not isinstance(views, Sequence) or not all(isinstance(view, ViewSpec) for view in views):
+        raise LoaderError(f"views={views!r} is not a list of ViewSpec, such as [ViewSpec.paper()] * 2")
+    for name, kinds in _KINDS.items():
+        if given[name] is not None and not isinstance(given[name], kinds):
+            wanted = " or ".join(f"{kind.__name__}(...)" for kind in kinds)
+            raise LoaderError(f"{name}={given[name]!r} is not {wanted}")
+    for name in ("size", "batch_size", "seed"):
+        if not isinstance(given[name], Integral) or isinstance(given[name], bool):
+            raise LoaderError(f"{name}={given[name]!r} is not a whole number")
 
 
 def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

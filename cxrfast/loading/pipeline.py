@@ -5,12 +5,14 @@ waits for, and stopping is closing two thread pools. Batches go through in parts
 1,024 spreads over all threads and overlaps with its own reading just as thirty-two batches of 32 do.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -36,9 +38,16 @@ DEPTH = 2
 """Batches that are rendered ahead of the one that is handed out; more where that leaves threads without parts."""
 
 
-def depth_of(batch: int, *, threads: int) -> int:
-    """Return how many batches of so many images are rendered ahead: at least two parts for each thread."""
-    return max(DEPTH, -(-2 * threads * PART // max(batch, 1)))
+_MOST_AHEAD = 256_000_000
+
+
+def depth_of(batch: int, *, threads: int, nbytes: int) -> int:
+    """Return how many batches of so many images are rendered ahead.
+
+    At least two parts for each thread, or what 256 MB hold of batches of `nbytes` bytes; never under DEPTH.
+    """
+    parts = -(-max(batch, 1) // PART)
+    return max(DEPTH, min(-(-2 * threads // parts), _MOST_AHEAD // max(nbytes, 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +94,13 @@ class Pipeline:
         *,
         start: int,
         reader: Reader,
-        fetcher: Fetcher | None,
+        fetch: Callable[[], Fetcher | None],
         renderer: Renderer,
         canvas: "Callable[[int], torch.Tensor]",
         ahead: int,
         depth: int,
     ) -> None:
-        """Make a pipeline; `canvas(n)` gives memory for n images, uint8 (n, V, 1, S, S).
+        """Make a pipeline; `canvas(n)` gives memory for n images, uint8 (n, V, 1, S, S); `fetch` begins fetching.
 
         `ahead` bounds the bytes that are asked for and not yet in use, `depth` the batches that are rendered ahead.
         """
@@ -100,7 +109,8 @@ class Pipeline:
         self._steps = steps
         self._samples = samples
         self._reader = reader
-        self._fetcher = fetcher
+        self._fetch = fetch
+        self._fetcher: Fetcher | None = None
         self._renderer = renderer
         self._canvas = canvas
         self._ahead = ahead
@@ -116,6 +126,8 @@ class Pipeline:
 
     def __iter__(self) -> "Iterator[tuple[Step, torch.Tensor]]":
         """Yield each step with its images; raises LoaderError once closed, and what reading or rendering raised."""
+        _LIVE.add(self)
+        self._fetcher = self._fetch()
         while True:
             self._advance()
             if not self._batches:
@@ -163,6 +175,13 @@ class Pipeline:
             raise LoaderError("this epoch has ended: another was begun on the same loader, or the loader was closed")
 
     def _advance(self) -> None:
+        try:
+            self._top_up()
+        except RuntimeError:  # another thread closed the pools just now
+            self._check_open()
+            raise
+
+    def _top_up(self) -> None:
         self._check_open()
         while len(self._batches) <= self._depth and (step := next(self._steps, None)) is not None:
             while (
@@ -238,3 +257,16 @@ class Pipeline:
             if not asked.left:
                 del self._asked[number]
             yield asked, int(positions[first]), count
+
+
+_LIVE: "WeakSet[Pipeline]" = WeakSet()
+
+
+def _close_all() -> None:
+    for pipeline in list(_LIVE):
+        pipeline.close()
+
+
+# At its end Python waits for all pool threads before it runs `atexit`, and they would first work off what is queued, a
+# download that no one needs any more among it. This hook, which has no public name, is what the pools themselves use.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]

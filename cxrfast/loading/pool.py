@@ -22,7 +22,12 @@ class ThreadPool(ThreadPoolExecutor):
     def close(self) -> None:
         """Drop what was not begun and wait for what was, until no thread is left; doing it again does nothing."""
         self.shutdown(wait=True, cancel_futures=True)
-        while left := [thread for thread in threading.enumerate() if thread.name.startswith(f"{self._own}_")]:
+        while left := self._left():
             for thread in left:
                 with suppress(RuntimeError):  # it has not quite started
                     thread.join()
+
+    def _left(self) -> list[threading.Thread]:
+        # The collector may close a pool on one of its own threads, which cannot wait for itself.
+        own, me = f"{self._own}_", threading.current_thread()
+        return [thread for thread in threading.enumerate() if thread.name.startswith(own) and thread is not me]

@@ -6,6 +6,7 @@ a scrap of memory that stays in the processor's cache. Every payload is checked 
 since a flipped byte in a JPEG mostly decodes in silence.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from isal.isal_zlib import crc32
 
+from cxrfast.errors import LoaderError
 from cxrfast.loading.buffers import Buffers
 from cxrfast.loading.cache import PixelCache
 from cxrfast.loading.counters import Counters
@@ -34,6 +36,7 @@ THREADS = 4
 """How many runs are read at a time: enough to keep a network file system busy, few enough for one disk's head."""
 OPEN_FILES = 128
 """How many tar files a reader keeps open."""
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of the sample
 _FEW = 8  # short reads that one thread takes in one go, since handing a job over costs as much as a read
 
 
@@ -82,7 +85,7 @@ class Reader:
     ) -> None:
         """Make a reader; `gap` bytes between two wanted payloads are read over, and what is in `cache` is not read."""
         self._samples = samples
-        self._gap = gap
+        self._gap = min(gap, LONGEST)
         self._counters = counters
         self._cache = cache
         self._files = OpenFiles(samples, limit=OPEN_FILES)
@@ -167,6 +170,8 @@ class Reader:
                 while done < len(payload) and (count := os.preadv(descriptor, [payload[done:]], offset + done)):
                     done += count
         except OSError as error:
+            if error.errno in _OURS:
+                raise LoaderError(f"reading fails for want of something: {error.strerror}; see `ulimit -a`") from error
             return self._samples.damaged(row, f"cannot be read: {error.strerror or error}")
         if done < len(payload):
             return self._samples.damaged(row, f"the file ends after {done} bytes of it: restore it or pack again")
@@ -175,9 +180,8 @@ class Reader:
     def _checked(self, row: int, payload: memoryview) -> Payload:
         if crc32(payload) == self._samples.crc32[row]:
             return payload
-        return self._samples.damaged(
-            row, "its bytes are not those that were packed (crc32 differs): restore the file or pack again"
-        )
+        remedy = "restore the file, `cxrfast-shard verify --repair`, or pack again"
+        return self._samples.damaged(row, f"its bytes are not those that were packed (crc32 differs): {remedy}")
 
 
 def _shared_out(runs: list[Run]) -> Iterator[list[Run]]:

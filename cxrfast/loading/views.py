@@ -45,6 +45,8 @@ class ViewSpec:
     """How likely a horizontal flip is."""
 
     def __post_init__(self) -> None:
+        if not np.isfinite([*self.area, *self.scale, self.rotation, self.shift, self.flip]).all():
+            raise LoaderError(f"{self} has a number that is not finite")
         if self.frame not in ("pad", "crop"):
             raise LoaderError(f"frame={self.frame!r} is not a frame: 'pad' or 'crop'")
         for name, (low, high), most in (("area", self.area, 1.0), ("scale", self.scale, float("inf"))):

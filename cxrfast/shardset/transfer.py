@@ -228,4 +228,7 @@ def _told(error: Exception) -> str:
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
         return f"HTTP {status} {getattr(error, 'message', '')}".strip()
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = str(error)
+    if not text or "://" in text or "?" in text:  # an address may hold a key
+        return type(error).__name__
+    return f"{type(error).__name__}: {text}"

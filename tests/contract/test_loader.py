@@ -381,6 +381,69 @@ def test_a_process_that_ends_amid_an_epoch_leaves_nothing(backend, shards, way, 
     assert done.stderr.count("Traceback") == (way == "raise")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"views": ViewSpec.paper()}, "not a list of ViewSpec"), ({"views": ["paper"]}, "not a list of ViewSpec"),
+        ({"order": "block"}, "order='block' is not Block"), ({"order": Block}, "is not Block"),
+        ({"reading": "skip"}, "is not Reading"), ({"sampling": {"kermany": 4}}, "is not Sampling"),
+        ({"ranks": (0, 2)}, "is not Ranks"), ({"batch_size": "32"}, "not a whole number"),
+        ({"batch_size": 16.0}, "not a whole number"), ({"seed": None}, "not a whole number"),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_kind_is_refused_in_words(shards, change, words):
+    """A word, a class or a dict in the place of a setting: the error says what is wanted."""
+    with pytest.raises(LoaderError, match=words):
+        loader_of(shards, **change)
+    with pytest.raises(LoaderError, match="reads a ShardSet"):
+        loader_of("shards/chexpert")
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(shards):
+    """Sizes worked out with NumPy serve, and the state is plain values all the same."""
+    loader = loader_of(shards, batch_size=np.int64(16), size=np.int32(24), seed=np.uint8(5))
+    assert json.dumps(loader.state_dict()) == json.dumps(loader_of(shards).state_dict())
+
+
+def test_a_closed_loader_hands_out_nothing(shards):
+    """An epoch that was asked for before the loader was closed, and not begun, is refused too."""
+    loader = loader_of(shards)
+    batches = loader.epoch(0)
+    loader.close()
+    with pytest.raises(LoaderError, match="closed"):
+        next(batches)
+
+
+def go_through_epochs(loader, batches):
+    for epoch in range(1, 1000):
+        list(batches)
+        batches = loader.epoch(epoch)
+
+
+def test_closing_from_another_thread_ends_in_words(shards):
+    """Whoever iterates meanwhile gets a LoaderError that says so, at whatever moment it comes."""
+    for delay in np.linspace(0, 0.02, 15):
+        loader = loader_of(shards)
+        batches = loader.epoch(0)
+        next(batches)
+        closer = threading.Timer(delay, loader.close)
+        closer.start()
+        with pytest.raises(LoaderError, match="closed"):
+            go_through_epochs(loader, batches)
+        closer.join()
+
+
+@pytest.mark.parametrize("threads", [1, 8, 64])
+@pytest.mark.parametrize("batch", [1, 32, 256, 1024])
+def test_what_is_rendered_ahead_is_bounded(threads, batch):
+    """At least two parts a thread where 256 MB hold them, two batches in any case."""
+    nbytes = batch * 2 * 512**2
+    depth = depth_of(batch, threads=threads, nbytes=nbytes)
+    assert depth >= 2
+    assert depth == 2 or depth * nbytes <= 256_000_000
+    assert depth * -(-batch // 64) >= 2 * threads or (depth + 1) * nbytes > 256_000_000
+
+
 @pytest.mark.parametrize("ahead", [1, 20_000, 60_000])
 def test_reading_ahead_is_bounded(tmp_path, ahead):
     """However long a consumer waits, no more is read than the blocks in use, `ahead` and the group that is at hand."""
@@ -398,7 +461,7 @@ def test_reading_ahead_is_bounded(tmp_path, ahead):
         settled = now
         time.sleep(0.2)
     batches.close()
-    assert settled <= memory + max(ahead, memory // lanes) + (depth_of(4, threads=1) + 2) * 4 * each
+    assert settled <= memory + max(ahead, memory // lanes) + (depth_of(4, threads=1, nbytes=256) + 2) * 4 * each
     assert settled < 0.5 * 800 * each
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from cxrfast.errors import ShardSetError
 from cxrfast.loading import pipeline
 from cxrfast.loading.counters import Counters
 from cxrfast.loading.fetch import Fetcher
+from cxrfast.loading.order import epoch_order
 from cxrfast.loading.read import Reader
+from cxrfast.loading.runs import reads_of, shards_of
 from cxrfast.loading.samples import Samples
 from cxrfast.shardset.transfer import Stopped
 
@@ -196,3 +199,57 @@ def test_ctrl_c_leaves_no_thread(site, tmp_path):
         process.kill()
     assert stdout == "[]\n", stderr
     assert process.returncode == 0
+
+
+EXITING = """
+import sys
+from cxrfast import Block, Loader, Reading, ShardCache, ShardSet, ViewSpec
+from cxrfast.loading import pipeline
+pipeline.PART = 1
+shards = ShardSet.open(sys.argv[1], cache=ShardCache(folder=sys.argv[2], stall=60.0))
+loader = Loader(shards, views=[ViewSpec.plain()], size=8, batch_size=1, seed=0, order=Block(memory=1, lanes=1),
+                reading=Reading(threads=1, ahead=1))
+batches = loader.epoch(0)
+for _ in range(4):
+    next(batches)
+print("ready", flush=True)
+sys.stdin.readline()
+sys.exit(3)
+"""
+
+
+def test_a_process_that_exits_amid_an_epoch_waits_for_no_download(site, tmp_path):
+    """`sys.exit` while a silent server keeps later shards back: the process ends at once, with its own status."""
+    _, samples = opened(site, tmp_path)
+    order = epoch_order(
+        Block(memory=1, lanes=1), samples.layout(), batch_size=1, last="drop", seed=0, epoch=0
+    )  # fmt: skip
+    later = [site.tars[shard] for _, shard in shards_of(samples, order, reads_of(order, range(1), 0))][3:]
+    for tar in later:
+        site.always[tar] = ("stall", 120)
+    command = [sys.executable, "-c", EXITING, site.url, str(tmp_path / "cache")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "ready\n"
+        wait_for(lambda: any(site.requests[tar] for tar in later))
+        started = time.monotonic()
+        _, stderr = process.communicate("go\n", timeout=60)
+    finally:
+        process.kill()
+    assert time.monotonic() - started < 20
+    assert process.returncode == 3, stderr
+
+
+def test_what_the_cache_has_deleted_is_not_held_open(site, tmp_path):
+    """A reader that has gone through all shards under a limit of two holds few deleted files open."""
+    _, samples = opened(site, tmp_path, shards_kept=2)
+    reader = Reader(samples, counters=Counters())
+    try:
+        for shard in range(SHARDS):
+            reader.submit(np.arange(4 * shard, 4 * shard + 4)).take(0)
+        links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]  # noqa: PTH115
+        assert sum(str(tmp_path) in link and link.endswith("(deleted)") for link in links) <= 2
+    finally:
+        reader.close()

@@ -159,7 +159,15 @@ def test_halving_leaves_where_things_land():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"frame": "stretch"}, {"area": (0.0, 1.0)}, {"area": (0.5, 1.5)}, {"scale": (1.1, 0.9)}, {"flip": 2.0}],
+    [
+        {"frame": "stretch"},
+        {"rotation": float("nan")},
+        {"shift": float("inf")},
+        {"area": (0.0, 1.0)},
+        {"area": (0.5, 1.5)},
+        {"scale": (1.1, 0.9)},
+        {"flip": 2.0},
+    ],
 )
 def test_a_spec_that_means_nothing_is_refused(wrong):
     """The error names the field."""
