@@ -97,7 +97,7 @@ class Reader:
         """Ask for the payloads of rows (n,), each of which may be named more than once."""
         wanted, places = np.unique(rows, return_inverse=True)
         found: _Found = [_NOTHING] * len(wanted)
-        missing = np.arange(len(wanted)) if self._cache is None else self._take_cached(wanted, found)
+        missing = self._take_cached(wanted, found)
         buffer = self._buffers.take(int(self._samples.nbytes[wanted[missing]].sum()))
         jobs, at = [], 0
         for runs in _shared_out(runs_of(self._samples, wanted[missing], gap=self._gap)):
